@@ -1,0 +1,36 @@
+"""Convolution, pooling and normalisation on NumPy arrays, on three backends.
+
+The verbs (``conv2d``, ``conv2d_dx``, ``max_pool2d``, …) check, allocate, select an
+implementation from ``registry.TABLE`` and run it.  This package imports nothing from
+``fastconv``, and neither Numba nor the compiled modules before they are needed.
+"""
+
+from .conv2d import conv2d, conv2d_db, conv2d_dw, conv2d_dx
+from .dims import ConvDims, PoolDims
+from .errors import ShapeError
+from .lrn import local_response_norm, local_response_norm_dx
+from .pool2d import avg_pool2d, avg_pool2d_dx, max_pool2d, max_pool2d_dx
+from .registry import available_backends, use_backend
+from .threads import get_num_threads, set_num_threads, threads
+
+
+__all__ = [
+    "ConvDims",
+    "PoolDims",
+    "ShapeError",
+    "available_backends",
+    "avg_pool2d",
+    "avg_pool2d_dx",
+    "conv2d",
+    "conv2d_db",
+    "conv2d_dw",
+    "conv2d_dx",
+    "get_num_threads",
+    "local_response_norm",
+    "local_response_norm_dx",
+    "max_pool2d",
+    "max_pool2d_dx",
+    "set_num_threads",
+    "threads",
+    "use_backend",
+]
