@@ -1,0 +1,164 @@
+"""Two backends side by side, in turn in one process: is the faster one faster, and by how much?
+
+Every round runs every contestant once, so a slow minute of the machine hits both; a
+row's ratio is the median over the rounds of (time of the reference / time of the
+contestant).  Results are compared before anything is timed.
+
+NumPy's BLAS leaves its threads spinning for some 25 ms after a product; they would slow
+whoever comes next.  So each timing begins after a pause (--pause).
+
+    python bench/compare.py                         LeNet and AlexNet, all directions
+    python bench/compare.py --layers "LeNet.*N=64"  only those (a regular expression)
+    python bench/compare.py --check                 exit 1 unless the promises below hold
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import problems
+from cases import CONV, LRN, POOL
+from threadpoolctl import threadpool_limits
+
+from fastconv import kernels
+
+
+CONTESTS: tuple[tuple[Any, Callable[..., problems.Problem]], ...] = (
+    (CONV, problems.conv2d),
+    (CONV, problems.conv2d_dx),
+    (CONV, problems.conv2d_dw),
+    (POOL, problems.max_pool2d),
+    (POOL, problems.max_pool2d_indices),
+    (POOL, problems.max_pool2d_dx),
+    (LRN, problems.lrn),
+    (LRN, problems.lrn_dx),
+)
+# What --check holds the contestant to: the first rule whose pattern fits a row's
+# "problem layer" gives the least ratio; other rows are only shown.
+PROMISES = (
+    (r"conv2d\w* LeNet", 4.0),
+    (r"max_pool2d\w* (LeNet|AlexNet)", 4.0),
+    (r"\w+ (LeNet|AlexNet)", 1.0),
+)
+SHORTEST = 2e-3  # seconds; shorter calls are repeated within one timing
+
+
+def promise(row: str) -> float | None:
+    return next((least for pattern, least in PROMISES if re.match(pattern, row)), None)
+
+
+def repeats(run: Callable[[], Any]) -> int:
+    """How many calls one timing takes, so that it is long against the clock."""
+    run()
+    start = time.perf_counter()
+    run()
+    return max(1, round(SHORTEST / (time.perf_counter() - start)))
+
+
+def seconds(run: Callable[[], Any], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def contest(make: Any, case: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """One row: medians of both, and the median of their ratios."""
+    problem = make(case, options.memory, options.dtype)
+    names = (options.reference, options.backend)
+    want = problems.as_arrays(problem.run(backend=names[0]))
+    problems.check(problem, names[1], problem.run(backend=names[1]), want)
+    runs = [lambda name=name: problem.run(backend=name) for name in names]
+    calls = [repeats(run) for run in runs]
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(options.rounds):
+        for run, count, taken in zip(runs, calls, times, strict=True):
+            time.sleep(options.pause)
+            run()  # fetches its data into the caches, wakes its threads
+            taken.append(seconds(run, count))
+    ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
+    medians = [statistics.median(taken) for taken in times]
+    return {
+        "problem": make.__name__,
+        "layer": case.name,
+        "dims": str(problem.dims),
+        "seconds": dict(zip(names, medians, strict=True)),
+        "gflops": problem.flops / medians[1] / 1e9,
+        "ratio": ratio,
+        "least": promise(f"{make.__name__} {case.name}"),
+    }
+
+
+def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for cases, make in CONTESTS:
+        for case in cases:
+            if re.search(options.layers, case.name) and re.search(options.problems, make.__name__):
+                yield contest(make, case, options)
+
+
+def show(row: dict[str, Any], names: tuple[str, str]) -> None:
+    old, new = (row["seconds"][name] * 1e3 for name in names)
+    verdict = "" if holds(row) else f" **below {row['least']:g}**"
+    print(
+        f"| {row['problem']} | {row['layer']} | {old:.3f} | {new:.3f} | {row['gflops']:.1f} "
+        f"| {row['ratio']:.2f}{verdict} |",
+        flush=True,
+    )
+
+
+def holds(row: dict[str, Any]) -> bool:
+    return row["least"] is None or row["ratio"] > row["least"]
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--backend", default="cython", help="the contestant (default: cython)")
+    add("--reference", default="numpy", help="what it is measured against (default: numpy)")
+    add("--threads", type=int, default=kernels.get_num_threads(), help="for both, BLAS included")
+    add("--rounds", type=int, default=9)
+    add("--layers", default="LeNet|AlexNet", metavar="REGEX", help="which cases, by name")
+    add("--problems", default="", metavar="REGEX", help="which problems, e.g. conv2d_d")
+    add("--memory", choices=("nchw", "nhwc"), default="nchw")
+    add("--dtype", choices=("f4", "f8"), default="f4")
+    add("--pause", type=float, default=0.04, help="seconds before each timing (default: 0.04)")
+    add("--json", metavar="PATH", help="write the rows there too")
+    add("--check", action="store_true", help="exit 1 if a promise does not hold")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    names = (options.reference, options.backend)
+    kernels.set_num_threads(options.threads)
+    print(f"{options.threads} threads, {options.dtype}, {options.memory}, {options.rounds} rounds")
+    print(f"\n| problem | layer | {names[0]} ms | {names[1]} ms | GFLOP/s | times as fast |")
+    print("|---|---|---:|---:|---:|---:|")
+    found = []
+    with threadpool_limits(options.threads, user_api="blas"):
+        for row in rows(options):
+            found.append(row)
+            show(row, names)
+    if not found:
+        print("no case has such a name", file=sys.stderr)
+        return 2
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"options": vars(options), "rows": found}, file, indent=1)
+    broken = [row for row in found if not holds(row)]
+    if options.check:
+        print(f"\n{len(found) - len(broken)} of {len(found)} rows hold what is promised")
+    return 1 if options.check and broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
