@@ -1,0 +1,70 @@
+"""What a wheel must do where only NumPy is installed: .ci/run calls this."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+
+import fastconv as fc
+
+
+IMPORT = (
+    "import time, numpy; t = time.perf_counter(); import fastconv; print(time.perf_counter() - t)"
+)
+IMPORT_LIMIT = 0.020  # seconds over NumPy's own import
+
+
+def require(condition: bool, what: str) -> None:
+    if not condition:
+        sys.exit(f"smoke test: {what}")
+
+
+def environment_is_empty() -> None:
+    found = [m for m in ("numba", "matplotlib", "sklearn") if importlib.util.find_spec(m)]
+    require(not found, f"the environment is not empty: {found}")
+    require("site-packages" in fc.__file__, f"not the installed wheel: {fc.__file__}")
+    require(fc.available_backends() == ("cython", "numpy"), f"{fc.available_backends()}")
+
+
+def kernels_agree() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, (4, 3, 12, 11)).astype(np.float32)
+    w = rng.integers(-4, 5, (8, 3, 3, 3)).astype(np.float32)
+    y = {b: fc.conv2d(x, w, padding=1, backend=b) for b in fc.available_backends()}
+    require(np.array_equal(y["cython"], y["numpy"]), "conv2d differs between the backends")
+    dy = rng.integers(-4, 5, y["numpy"].shape).astype(np.float32)
+    ours, reference = (
+        fc.conv2d_backward(dy, x, w, padding=1, backend=b) for b in fc.available_backends()
+    )
+    require(all(map(np.array_equal, ours, reference)), "conv2d_backward differs")
+
+
+def training_lowers_the_loss() -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.random((32, 1, 28, 28), np.float32), np.arange(32) % 10
+    net = fc.models.lenet5(rng=0)
+    optimizer = fc.SGD(net.parameters(), lr=0.05)
+    losses = []
+    for _ in range(3):
+        loss, dscores = fc.softmax_cross_entropy(net.forward(x, train=True), labels)
+        optimizer.zero_grad()
+        net.backward(dscores)
+        optimizer.step()
+        losses.append(loss)
+    require(losses[2] < losses[0], f"three steps of training did not lower the loss: {losses}")
+
+
+def import_is_quick() -> None:
+    runs = [subprocess.check_output([sys.executable, "-I", "-c", IMPORT]) for _ in range(9)]
+    best = min(map(float, runs))
+    print(f"import fastconv: {best * 1e3:.1f} ms over NumPy")
+    require(best <= IMPORT_LIMIT, f"import takes {best:.3f} s, more than {IMPORT_LIMIT} s")
+
+
+if __name__ == "__main__":
+    environment_is_empty()
+    kernels_agree()
+    training_lowers_the_loss()
+    import_is_quick()
+    fc.show_runtime()
