@@ -10,6 +10,7 @@ Sums have one order, which depends neither on the slice nor on the batch: offset
 window, then channels; for the weights images, rows, columns.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from __future__ import annotations
 
 import numpy as np
@@ -25,7 +26,7 @@ DEPTH = 16  # rows of b that stay in the L1 cache while add_product passes over 
 
 
 @helper
-def add_product(a, b, total, rows, depth, width):  # type: ignore[no-untyped-def]
+def add_product(a, b, total, rows, depth, width):
     """total[rows, width] += a[rows, depth] @ b[depth, width]"""
     for block in range(0, depth, DEPTH):
         stop = min(block + DEPTH, depth)
@@ -45,7 +46,7 @@ def add_product(a, b, total, rows, depth, width):  # type: ignore[no-untyped-def
 
 
 @helper
-def load_strip(source, n, channel, row, left, strip, width, channels):  # type: ignore[no-untyped-def]
+def load_strip(source, n, channel, row, left, strip, width, channels):
     """strip[s, c] = source[n, channel + c, row, left + s], 0 outside the plane"""
     for s in range(width):
         column = left + s
@@ -57,26 +58,26 @@ def load_strip(source, n, channel, row, left, strip, width, channels):  # type: 
 
 
 @helper
-def begin(total, bias, filter0, pixels, width):  # type: ignore[no-untyped-def]
+def begin(total, bias, filter0, pixels, width):
     for q in range(pixels):
         for k in range(width):
             total[q, k] = bias[filter0 + k]
 
 
 @helper
-def finished(value, relu):  # type: ignore[no-untyped-def]
+def finished(value, relu):
     """`value` after the activation; a NaN stays one."""
     return value - value if relu and value < 0 else value
 
 
 @helper
-def reach(axis, count):  # type: ignore[no-untyped-def]
+def reach(axis, count):
     """How many source positions `count` neighbouring results span."""
     return max(0, (count - 1) * axis.step + (axis.taps - 1) * axis.dilation + 1)
 
 
 @kernel(read(4), packed(5), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
-def walk_direct(source, weights, bias, out, rows, columns, first, last, relu):  # type: ignore[no-untyped-def]
+def walk_direct(source, weights, bias, out, rows, columns, first, last, relu):
     """Results [first, last) of n·rows: `weights` are (g, row taps, column taps, c, k)."""
     groups, channels, filters = weights.shape[0], weights.shape[3], weights.shape[4]
     block = min(PIXELS, columns.size_out)
@@ -105,7 +106,7 @@ def walk_direct(source, weights, bias, out, rows, columns, first, last, relu):  
 
 
 @kernel(read(4), packed(3), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
-def walk_depthwise(source, weights, bias, out, rows, columns, first, last, relu):  # type: ignore[no-untyped-def]
+def walk_depthwise(source, weights, bias, out, rows, columns, first, last, relu):
     """``walk_direct`` with one channel and filter per group: `weights` are (taps, taps, g)."""
     channels = weights.shape[2]
     block = min(PIXELS, columns.size_out)
@@ -135,7 +136,7 @@ def walk_depthwise(source, weights, bias, out, rows, columns, first, last, relu)
 
 
 @helper
-def load_window(source, n, channel, channels, top, left, rows, columns, window):  # type: ignore[no-untyped-def]
+def load_window(source, n, channel, channels, top, left, rows, columns, window):
     """window[i·j·c] = the cells under one window, 0 outside the plane"""
     t = 0
     for i in range(rows.taps):
@@ -151,7 +152,7 @@ def load_window(source, n, channel, channels, top, left, rows, columns, window):
 
 
 @kernel(read(4), packed(3), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
-def walk_im2col(source, weights, bias, out, rows, columns, first, last, relu):  # type: ignore[no-untyped-def]
+def walk_im2col(source, weights, bias, out, rows, columns, first, last, relu):
     """Results [first, last) of n·rows·columns: `weights` are (g, taps·taps·c, k)."""
     groups, depth, filters = weights.shape
     channels = source.shape[1] // groups
@@ -178,7 +179,7 @@ def walk_im2col(source, weights, bias, out, rows, columns, first, last, relu):  
 
 
 @kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT, INT)
-def weights_direct(dy, x, dw, rows, columns, groups, first, last):  # type: ignore[no-untyped-def]
+def weights_direct(dy, x, dw, rows, columns, groups, first, last):
     """dw[k, c] for the channels [first, last) of x, one row of one image after another."""
     channels, filters = x.shape[1] // groups, dy.shape[1] // groups
     block = min(PIXELS, columns.size_out)
@@ -207,7 +208,7 @@ def weights_direct(dy, x, dw, rows, columns, groups, first, last):  # type: igno
 
 
 @helper
-def store_weights(total, dw, filter0, channel):  # type: ignore[no-untyped-def]
+def store_weights(total, dw, filter0, channel):
     """dw[filter0 + k, channel + c, i, j] = total[i, j, c, k]"""
     for i in range(total.shape[0]):
         for j in range(total.shape[1]):
@@ -217,7 +218,7 @@ def store_weights(total, dw, filter0, channel):  # type: ignore[no-untyped-def]
 
 
 @kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT)
-def weights_depthwise(dy, x, dw, rows, columns, first, last):  # type: ignore[no-untyped-def]
+def weights_depthwise(dy, x, dw, rows, columns, first, last):
     """``weights_direct`` with one channel and filter per group."""
     channels = last - first
     block = min(PIXELS, columns.size_out)
@@ -244,7 +245,7 @@ def weights_depthwise(dy, x, dw, rows, columns, first, last):  # type: ignore[no
 
 
 @kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT, INT)
-def weights_im2col(dy, x, dw, rows, columns, groups, first, last):  # type: ignore[no-untyped-def]
+def weights_im2col(dy, x, dw, rows, columns, groups, first, last):
     """dw[k, c] for the channels [first, last) of x, one block of windows after another."""
     channels, filters = x.shape[1] // groups, dy.shape[1] // groups
     taps, plane = rows.taps * columns.taps, rows.size_out * columns.size_out
@@ -271,7 +272,7 @@ def weights_im2col(dy, x, dw, rows, columns, groups, first, last):  # type: igno
 
 
 @kernel(read(4), write(1), INT, INT)
-def sum_filters(dy, db, first, last):  # type: ignore[no-untyped-def]
+def sum_filters(dy, db, first, last):
     """db[first:last]; in float64, for there may be millions of terms."""
     total = np.zeros(last - first)
     for n in range(dy.shape[0]):
@@ -296,7 +297,7 @@ def _depthwise(dims: ConvDims) -> bool:
     return dims.groups > 1 and dims.groups == dims.c == dims.k
 
 
-def _direct(source, taps, bias, out, dims, rows, columns, relu=False):  # type: ignore[no-untyped-def]
+def _direct(source, taps, bias, out, dims, rows, columns, relu=False):
     """Pack taps (g, k, c, row taps, column taps) and walk over every row."""
     walk, weights = walk_direct, taps.transpose(0, 3, 4, 2, 1)
     if _depthwise(dims):
@@ -305,21 +306,21 @@ def _direct(source, taps, bias, out, dims, rows, columns, relu=False):  # type: 
     walk(source, weights, bias, out, rows, columns, 0, dims.n * rows.size_out, relu)
 
 
-def _im2col(source, taps, bias, out, dims, rows, columns, relu=False):  # type: ignore[no-untyped-def]
+def _im2col(source, taps, bias, out, dims, rows, columns, relu=False):
     g, k, c, kh, kw = taps.shape
     weights = np.ascontiguousarray(taps.transpose(0, 3, 4, 2, 1)).reshape(g, kh * kw * c, k)
     last = dims.n * rows.size_out * columns.size_out
     walk_im2col(source, weights, bias, out, rows, columns, 0, last, relu)
 
 
-def _forward(run, x, w, b, y, dims, relu):  # type: ignore[no-untyped-def]
+def _forward(run, x, w, b, y, dims, relu):
     rows, columns = dims.forward_taps
     bias = np.zeros(dims.k, x.dtype) if b is None else np.array(b)
     taps = w.reshape(dims.groups, -1, *w.shape[1:])  # (g, k, c, kh, kw)
     run(x, taps, bias, y, dims, rows, columns, relu)
 
 
-def _dx(run, dy, w, dx, dims):  # type: ignore[no-untyped-def]
+def _dx(run, dy, w, dx, dims):
     bias = np.zeros(dims.c, dy.dtype)
     for rows, columns in dims.dx_phases:
         taps = _taps(w, rows, columns)

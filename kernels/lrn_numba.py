@@ -3,6 +3,7 @@
 Formulas and letters as in ``lrn_numpy``: d = k + alpha/size · S, y = x / d^beta.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from __future__ import annotations
 
 import math
@@ -14,7 +15,7 @@ from .numba_options import INT, REAL, helper, kernel, read, write
 
 
 @helper
-def power(d, beta):  # type: ignore[no-untyped-def]
+def power(d, beta):
     """d^beta; for AlexNet's beta by square roots, which LLVM vectorises and pow not."""
     if beta == 0.75:
         root = math.sqrt(d)
@@ -23,7 +24,7 @@ def power(d, beta):  # type: ignore[no-untyped-def]
 
 
 @helper
-def load_denominators(x, n, p, size, scale, k, d):  # type: ignore[no-untyped-def]
+def load_denominators(x, n, p, size, scale, k, d):
     """d[c, q] = k + scale · Σ x² over the channels c - size//2 … c + (size-1)//2"""
     channels = x.shape[1]
     for c in range(channels):
@@ -36,7 +37,7 @@ def load_denominators(x, n, p, size, scale, k, d):  # type: ignore[no-untyped-de
 
 
 @kernel(read(4), write(4), INT, REAL, REAL, REAL, INT, INT)
-def normalise(x, y, size, scale, beta, k, first, last):  # type: ignore[no-untyped-def]
+def normalise(x, y, size, scale, beta, k, first, last):
     d = np.empty((x.shape[1], x.shape[3]), x.dtype)
     for unit in range(first, last):
         n, p = divmod(unit, x.shape[2])
@@ -47,7 +48,7 @@ def normalise(x, y, size, scale, beta, k, first, last):  # type: ignore[no-untyp
 
 
 @kernel(read(4), read(4), write(4), INT, REAL, REAL, REAL, INT, INT)
-def normalise_dx(dy, x, dx, size, scale, beta, k, first, last):  # type: ignore[no-untyped-def]
+def normalise_dx(dy, x, dx, size, scale, beta, k, first, last):
     channels, width = x.shape[1], x.shape[3]
     d = np.empty((channels, width), x.dtype)
     shared = np.empty((channels, width), x.dtype)  # dy · x / d^(beta + 1)

@@ -4,6 +4,7 @@ A kernel has one signature per dtype, over arrays of any strides, so that no mem
 layout of the caller's costs a compilation.  Inputs are declared read-only.
 """
 
+# mypy: allow-untyped-calls
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ __all__ = ["AXIS", "BOOL", "INT", "REAL", "helper", "kernel", "packed", "read", 
 # off: they drop NaN, or reorder sums and with them the bits of the result.
 # parallel=True is not for us: Numba's workqueue ends the process when two Python threads
 # meet in it (numba#10565).
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
     "fastmath": {"contract"},
     "boundscheck": False,
@@ -76,7 +77,12 @@ def kernel(*arguments: TypeOf) -> Callable[[Callable[..., None]], Callable[..., 
         def compiled(dtype: Any) -> Callable[..., None]:
             real = numba.from_dtype(dtype)
             signature = types.void(*(argument(real) for argument in arguments))
-            return numba.njit(signature, cache=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
+            code: Callable[..., None]
+            try:
+                code = numba.njit(signature, cache=True, **_OPTIONS)(function)
+            except RuntimeError:  # no directory for the cache can be written: compile each time
+                code = numba.njit(signature, **_OPTIONS)(function)
+            return code
 
         @wraps(function)
         def run(*values: Any) -> None:

@@ -4,6 +4,7 @@ A window is cut to the cells that lie inside x before it is walked, so nothing t
 edges inside.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from __future__ import annotations
 
 import numpy as np
@@ -15,14 +16,14 @@ from .numba_options import AXIS, INT, helper, kernel, packed, read, write
 
 
 @helper
-def inside(start, axis):  # type: ignore[no-untyped-def]
+def inside(start, axis):
     """The taps [first, stop) of a window at `start` that lie inside the plane."""
     first = max(0, -(start // axis.dilation))
     return first, min(axis.taps, (axis.size_in - 1 - start) // axis.dilation + 1)
 
 
 @kernel(read(4), write(4), write(4, types.int32), AXIS, AXIS, INT, INT)
-def maximum(x, y, indices, rows, columns, first, last):  # type: ignore[no-untyped-def]
+def maximum(x, y, indices, rows, columns, first, last):
     """Results [first, last) of n·rows; `indices` of shape 0 are not written."""
     wanted = indices.size > 0
     for unit in range(first, last):
@@ -52,7 +53,7 @@ def maximum(x, y, indices, rows, columns, first, last):  # type: ignore[no-untyp
 
 
 @kernel(read(4), read(4, types.int32), write(4), INT, INT)
-def scatter(dy, indices, dx, first, last):  # type: ignore[no-untyped-def]
+def scatter(dy, indices, dx, first, last):
     """The planes [first, last) of n·c; what falls on one place adds up in the order of dy."""
     width = dx.shape[3]
     for plane in range(first, last):
@@ -65,7 +66,7 @@ def scatter(dy, indices, dx, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel(read(4), write(4), packed(1), packed(1), AXIS, AXIS, INT, INT)
-def mean(x, y, high, wide, rows, columns, first, last):  # type: ignore[no-untyped-def]
+def mean(x, y, high, wide, rows, columns, first, last):
     """Results [first, last) of n·rows; window (p, q) is divided by high[p]·wide[q]."""
     for unit in range(first, last):
         n, p = divmod(unit, rows.size_out)
@@ -83,14 +84,14 @@ def mean(x, y, high, wide, rows, columns, first, last):  # type: ignore[no-untyp
 
 
 @helper
-def windows_over(position, axis):  # type: ignore[no-untyped-def]
+def windows_over(position, axis):
     """The windows [first, stop) that hold a position of x."""
     first = max(0, -((axis.first + axis.taps - 1 - position) // axis.step))
     return first, min(axis.size_out, (position - axis.first) // axis.step + 1)
 
 
 @kernel(read(4), write(4), packed(1), packed(1), AXIS, AXIS, INT, INT)
-def share_out(dy, dx, high, wide, rows, columns, first, last):  # type: ignore[no-untyped-def]
+def share_out(dy, dx, high, wide, rows, columns, first, last):
     """Rows [first, last) of n·h of dx, each cell from the windows over it, last to first.
 
     That is the order of the window's offsets, in which the NumPy reference adds.
