@@ -1,0 +1,109 @@
+"""Convolution and pooling for NumPy arrays, forward and backward, and a thin CNN framework."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import init, models
+from .functional import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    conv2d,
+    conv2d_backward,
+    local_response_norm,
+    local_response_norm_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
+from .history import History
+from .kernels import (
+    ShapeError,
+    available_backends,
+    get_num_threads,
+    set_num_threads,
+    threads,
+    use_backend,
+)
+from .layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LocalResponseNorm,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+)
+from .losses import mean_squared_error, softmax, softmax_cross_entropy
+from .optim import SGD
+from .parameter import Parameter
+from .state import load, save
+from .summary import summary
+from .training import Callback, TrainingState, evaluate, fit
+
+
+if TYPE_CHECKING:
+    from . import datasets, plot
+
+
+__all__ = [
+    "SGD",
+    "AvgPool2d",
+    "Callback",
+    "Conv2d",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "History",
+    "Layer",
+    "LeakyReLU",
+    "Linear",
+    "LocalResponseNorm",
+    "MaxPool2d",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "ShapeError",
+    "Sigmoid",
+    "Tanh",
+    "TrainingState",
+    "available_backends",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "conv2d",
+    "conv2d_backward",
+    "datasets",
+    "evaluate",
+    "fit",
+    "get_num_threads",
+    "init",
+    "load",
+    "local_response_norm",
+    "local_response_norm_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mean_squared_error",
+    "models",
+    "plot",
+    "save",
+    "set_num_threads",
+    "softmax",
+    "softmax_cross_entropy",
+    "summary",
+    "threads",
+    "use_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # What costs milliseconds to import is imported where it is asked for.
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("fastconv")
+    if name in ("datasets", "plot"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

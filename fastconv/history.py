@@ -1,0 +1,72 @@
+"""What a training run measured, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+
+__all__ = ["History"]
+
+COLUMNS = ("epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds", "lr")
+
+Value = float | int | None
+
+
+class History:
+    """Columns of one value per epoch: ``history["val_loss"]``; ``len(history)`` epochs.
+
+    =============  ================================================================
+    epoch          1, 2, …
+    loss           mean over the epoch, measured while training (dropout included)
+    accuracy       share of right answers, likewise; None where there are no classes
+    val_loss       on the validation data after the epoch; None without them
+    val_accuracy   likewise
+    seconds        wall time of the epoch, validation included
+    lr             learning rate (of the optimizer's first group)
+    =============  ================================================================
+
+    Attributes
+    ----------
+    interrupted : bool
+        Whether Ctrl-C ended the training.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._columns: dict[str, list[Value]] = {name: [] for name in COLUMNS}
+
+    def append(self, **row: Value) -> None:
+        """Add an epoch: a value for every column."""
+        if row.keys() != self._columns.keys():
+            raise ValueError(f"History.append: a row has the columns {COLUMNS}, got {tuple(row)}")
+        for name, value in row.items():
+            self._columns[name].append(value)
+
+    def __getitem__(self, column: str) -> list[Value]:
+        if column not in self._columns:
+            raise KeyError(f"{column!r} is not a column; use one of {COLUMNS}")
+        return list(self._columns[column])
+
+    def keys(self) -> tuple[str, ...]:
+        return COLUMNS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COLUMNS)
+
+    def __len__(self) -> int:
+        return len(self._columns["epoch"])
+
+    def as_dict(self) -> dict[str, list[Value]]:
+        return {name: self[name] for name in COLUMNS}
+
+    def to_json(self) -> str:
+        """The columns as one JSON object."""
+        import json
+
+        return json.dumps(self.as_dict())
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "History(no epochs)"
+        last = {name: column[-1] for name, column in self._columns.items()}
+        return f"History({len(self)} epochs, last: {last})"

@@ -1,0 +1,121 @@
+"""Layers in a row: a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..kernels.arrays import Array, to_channels_last
+from ..parameter import Parameter
+from ..summary import Summary, summary
+from .base import Layer, as_real
+
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Layer):
+    """Each layer's result is the next one's input.
+
+    Inputs of any real dtype are converted to that of the parameters, and images to
+    channels-last memory, in which they stay between the layers.
+
+    Parameters
+    ----------
+    *layers : Layer
+        May be Sequential themselves.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than a layer is given, or one layer twice.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers: list[Layer] = []
+        for layer in layers:
+            self.append(layer)
+
+    def append(self, layer: Layer) -> None:
+        """Put a layer at the end."""
+        if not isinstance(layer, Layer):
+            fix = "; give the layers one by one: Sequential(*layers)"
+            raise TypeError(
+                f"Sequential: layer {len(self.layers)} must be a Layer, got "
+                f"{type(layer).__name__}{fix if isinstance(layer, list | tuple) else ''}"
+            )
+        mine = {id(leaf) for _, leaf in self.leaves()}
+        if any(id(leaf) in mine for _, leaf in layer.leaves()):
+            raise ValueError(
+                f"Sequential: {layer!r} is in the network already, and keeps one forward pass "
+                "only; make another layer"
+            )
+        self.layers.append(layer)
+
+    def forward(self, x: Array, train: bool = False) -> Array:
+        y = as_real("Sequential", "x", x, self.dtype)
+        if y.ndim == 4:
+            y = to_channels_last(y)
+        for layer in self.layers:
+            y = layer.forward(y, train)
+        if train:
+            self._keep((), y)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        dy, _ = self._kept(dy)
+        for layer in reversed(self.layers):
+            dy = layer.backward(dy)
+        return dy
+
+    def backward_parameters(self, dy: Array) -> None:
+        dy, _ = self._kept(dy)
+        trained = [i for i, layer in enumerate(self.layers) if layer.parameters()]
+        if not trained:
+            return
+        first = trained[0]
+        for layer in reversed(self.layers[first + 1 :]):
+            dy = layer.backward(dy)
+        self.layers[first].backward_parameters(dy)
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        return [
+            (f"{i}.{name}", p)
+            for i, layer in enumerate(self.layers)
+            for name, p in layer.named_parameters()
+        ]
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        shape = tuple(input_shape)
+        for layer in self.layers:
+            shape = layer.output_shape(shape)
+        return shape
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        for i, layer in enumerate(self.layers):
+            yield from layer.leaves(f"{prefix}.{i}" if prefix else str(i))
+
+    def reseed(self, seeds: np.random.SeedSequence) -> None:
+        for layer, own in zip(self.layers, seeds.spawn(len(self.layers)), strict=True):
+            layer.reseed(own)
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """See :func:`fastconv.summary`."""
+        return summary(self, input_shape)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A layer, or for a slice a Sequential that shares the layers."""
+        found = self.layers[index]
+        return Sequential(*found) if isinstance(found, list) else found
+
+    def __repr__(self) -> str:
+        rows = [f"  ({i}): {layer!r}".replace("\n", "\n  ") for i, layer in enumerate(self.layers)]
+        return "\n".join(["Sequential(", *rows, ")"])

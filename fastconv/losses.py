@@ -1,0 +1,157 @@
+"""Losses: each returns its mean over the batch and the gradient of that mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .kernels import ShapeError
+from .kernels.arrays import Array
+
+
+__all__ = ["mean_squared_error", "softmax", "softmax_cross_entropy"]
+
+
+def _as_float(verb: str, name: str, a: Any) -> Array:
+    """An array of real numbers, integers and booleans as float32."""
+    array = np.asarray(a)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{verb}: {name} must hold real numbers, got dtype {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+def _as_scores(verb: str, scores: Any) -> Array:
+    found = _as_float(verb, "scores", scores)
+    if found.ndim != 2 or found.shape[1] == 0:
+        raise ShapeError(f"{verb}: scores must have shape (N, classes), got {found.shape}")
+    return found
+
+
+def _as_labels(verb: str, labels: Any, shape: tuple[int, ...]) -> Array:
+    found = np.asarray(labels)
+    n, classes = shape
+    if found.shape != (n,):
+        fix = "; one-hot rows become labels by .argmax(axis=1)" if found.ndim == 2 else ""
+        raise ShapeError(
+            f"{verb}: labels have shape {found.shape}, but scores {shape} need ({n},){fix}"
+        )
+    if found.dtype.kind not in "iu":
+        raise TypeError(
+            f"{verb}: labels must be integers 0 to {classes - 1}, got dtype {found.dtype}; "
+            "convert them, e.g. labels.astype(np.int64)"
+        )
+    if n and not 0 <= int(found.min()) <= int(found.max()) < classes:
+        raise ValueError(
+            f"{verb}: labels run from {found.min()} to {found.max()}, but scores {shape} "
+            f"have the classes 0 to {classes - 1}"
+        )
+    return found
+
+
+def _shifted(scores: Array) -> Array:
+    """Scores less the largest of their row, which changes no probability.
+
+    exp() of the result cannot overflow.  A row that holds inf or NaN becomes NaN, and
+    differences beyond the float range -inf, both without a warning.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(scores - scores.max(axis=1, keepdims=True))
+
+
+def softmax(scores: Any) -> Array:
+    """Probabilities of the classes: exp(s) / Σ exp(s), for scores of any size.
+
+    Parameters
+    ----------
+    scores : array (N, classes)
+
+    Returns
+    -------
+    array (N, classes)
+        Each row sums to 1.
+
+    Raises
+    ------
+    ShapeError, TypeError
+        If scores are not a matrix of real numbers.
+    """
+    exps = np.exp(_shifted(_as_scores("softmax", scores)))
+    exps /= exps.sum(axis=1, keepdims=True)
+    return exps
+
+
+def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
+    """Mean over the batch of -log(softmax(scores)[label]), and its gradient.
+
+    Parameters
+    ----------
+    scores : array (N, classes)
+        Before any softmax, of any size.
+    labels : integer array (N,)
+        The true class of each row, from 0.
+
+    Returns
+    -------
+    loss : float
+    dscores : array (N, classes)
+        (softmax - one-hot) / N, in the dtype of the scores.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit, or N is 0.
+    TypeError, ValueError
+        If labels are not integers, or not all in range.
+    """
+    verb = "softmax_cross_entropy"
+    scores = _as_scores(verb, scores)
+    labels = _as_labels(verb, labels, scores.shape)
+    n = len(scores)
+    if n == 0:
+        raise ShapeError(f"{verb}: the mean over a batch of N=0 does not exist; give N >= 1")
+    rows = np.arange(n)
+    shifted = _shifted(scores)
+    dscores = np.exp(shifted)
+    totals = dscores.sum(axis=1, keepdims=True)
+    loss = np.mean(np.log(totals[:, 0]) - shifted[rows, labels], dtype=np.float64)
+    dscores /= totals
+    dscores[rows, labels] -= 1
+    dscores /= n
+    return float(loss), dscores
+
+
+def mean_squared_error(y: Any, target: Any) -> tuple[float, Array]:
+    """Mean over all elements of (y - target)², and its gradient.
+
+    Parameters
+    ----------
+    y, target : array
+        Of one shape (nothing is broadcast).
+
+    Returns
+    -------
+    loss : float
+    dy : array
+        2·(y - target) / size, in the dtype of y.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ or are empty.
+    TypeError
+        If either does not hold real numbers.
+    """
+    verb = "mean_squared_error"
+    y, target = _as_float(verb, "y", y), _as_float(verb, "target", target)
+    if y.shape != target.shape:
+        raise ShapeError(
+            f"{verb}: y {y.shape} and target {target.shape} must have one shape; "
+            "nothing is broadcast: reshape target"
+        )
+    if y.size == 0:
+        raise ShapeError(f"{verb}: the mean of an empty array {y.shape} does not exist")
+    error = y - target.astype(y.dtype, copy=False)
+    loss = np.mean(np.square(error), dtype=np.float64)
+    error *= 2 / y.size
+    return float(loss), error

@@ -1,0 +1,29 @@
+"""How a training run shows that it is alive, on standard error."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+
+__all__ = ["report", "watched"]
+
+T = TypeVar("T")
+
+
+def watched(batches: Sequence[T], title: str, show: bool) -> Iterator[T]:
+    """The batches one by one, behind a progress bar if asked for and tqdm is installed."""
+    if show and importlib.util.find_spec("tqdm") is not None:
+        tqdm = importlib.import_module("tqdm").tqdm
+        yield from tqdm(batches, desc=title, unit="batch", leave=False, file=sys.stderr)
+    else:
+        yield from batches
+
+
+def report(title: str, values: dict[str, float | int | None]) -> None:
+    """One line that stays."""
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
+    print(f"{title}  {shown}", file=sys.stderr, flush=True)

@@ -1,0 +1,116 @@
+"""Weights on disk: .npz or .safetensors, never pickle, which runs code when read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .files import replacing
+from .kernels.arrays import Array
+from .layers.base import Layer, as_real
+
+
+__all__ = ["load", "save"]
+
+PathLike = str | os.PathLike[str]
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            "a .safetensors file needs the safetensors package: "
+            "pip install 'fastconv[safetensors]' (or use .npz)"
+        ) from error
+    return safetensors.numpy
+
+
+def _write_npz(file: IO[bytes], arrays: dict[str, Array]) -> None:
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _write_safetensors(file: IO[bytes], arrays: dict[str, Array]) -> None:
+    file.write(_safetensors().save(arrays))
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    from zipfile import BadZipFile  # NumPy imports it no sooner
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, BadZipFile, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"load: {path} is not an .npz file of plain arrays ({error}); "
+            "pickled objects are never read"
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    found: dict[str, Array] = _safetensors().load_file(path)
+    return found
+
+
+_WRITERS: dict[str, Callable[[IO[bytes], dict[str, Array]], None]] = {
+    ".npz": _write_npz,
+    ".safetensors": _write_safetensors,
+}
+_READERS: dict[str, Callable[[Path], dict[str, Array]]] = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+}
+
+
+def _checked_suffix(verb: str, path: Path) -> str:
+    if path.suffix not in _WRITERS:
+        raise ValueError(f"{verb}: {path} must end in .npz or .safetensors")
+    return path.suffix
+
+
+def save(net_or_state_dict: Layer | Mapping[str, Any], path: PathLike) -> None:
+    """Write the parameters of a network to a file, which is complete or not there.
+
+    Parameters
+    ----------
+    net_or_state_dict : Layer or dict of arrays
+    path : str or path
+        Ends in ``.npz`` or ``.safetensors``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the suffix is another, or something is not an array of real numbers.
+    OSError
+        If the file cannot be written; an old file of that name is then untouched.
+    """
+    path = Path(path)
+    write = _WRITERS[_checked_suffix("save", path)]
+    state = net_or_state_dict
+    if isinstance(state, Layer):
+        state = state.state_dict()
+    arrays = {}
+    for name, a in state.items():
+        as_real("save", name, a)
+        arrays[name] = np.asarray(a, order="C")
+    with replacing(path) as file:
+        write(file, arrays)
+
+
+def load(path: PathLike) -> dict[str, Array]:
+    """Read what :func:`save` wrote, for ``net.load_state_dict``.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is not ``.npz`` or ``.safetensors``, or the file holds anything but
+        plain arrays.
+    OSError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    return _READERS[_checked_suffix("load", path)](path)
