@@ -1,3 +1,74 @@
-from setuptools import setup
+"""Lists the compiled parts; everything else stands in pyproject.toml.
 
-setup()
+FASTCONV_BUILD=pure   no extensions: a pure Python wheel, on Numba or NumPy
+FASTCONV_DEBUG=1      bounds checks in Cython, -O0 -g
+FASTCONV_WERROR=1     warnings of the C compiler are errors (our own C only)
+"""
+
+import os
+import platform
+from glob import glob
+
+from setuptools import Extension, setup
+
+DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
+OPTIMISE = ["-O0", "-g"] if DEBUG else ["-O3"]
+WARN = ["-Wall", "-Wextra"] + (["-Werror"] if os.environ.get("FASTCONV_WERROR") == "1" else [])
+CFLAGS = ["-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", *OPTIMISE, *WARN]
+HEADERS = [*glob("kernels/*.h"), *glob("kernels/simd/*.h"), *glob("kernels/*.pxi")]
+
+# Only these files get machine flags: everything else runs on the baseline.
+ISA_FLAGS = {
+    "scalar": ["-fno-tree-vectorize"],
+    "sse2": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"],
+    "neon": [],
+}
+ISAS = {"x86_64": ["scalar", "sse2", "avx2", "avx512"], "amd64": ["scalar", "sse2", "avx2", "avx512"]}
+ISAS |= {"aarch64": ["scalar", "neon"], "arm64": ["scalar", "neon"]}
+
+
+def library(isa):
+    sources = [f"kernels/simd/tiles_{isa}_{dtype}.c" for dtype in ("f32", "f64")]
+    build = {"sources": sources, "obj_deps": {"": HEADERS}, "cflags": [*CFLAGS, *ISA_FLAGS[isa]]}
+    return f"fc_{isa}", build
+
+
+def extensions():
+    from Cython.Build import cythonize
+
+    common = {"depends": HEADERS, "include_dirs": ["kernels"], "extra_compile_args": OPTIMISE}
+    modules = [
+        Extension(
+            "fastconv.kernels.cpu",
+            ["kernels/cpu.pyx", "kernels/threads.c", "kernels/simd/find.c"],
+            extra_link_args=["-pthread"],
+            **common,
+        )
+    ]
+    for name in ("conv2d_direct", "conv2d_im2col", "pool2d_direct", "lrn_direct"):
+        path = f"kernels/{name}.pyx"
+        if os.path.exists(path):
+            modules.append(Extension(f"fastconv.kernels.{name}", [path], **common))
+    directives = {
+        "language_level": 3,
+        "boundscheck": DEBUG,
+        "wraparound": False,
+        "cdivision": True,
+        "initializedcheck": False,
+        "nonecheck": False,
+        "embedsignature": True,
+        "freethreading_compatible": True,
+    }
+    return cythonize(modules, build_dir="build/cython", compiler_directives=directives)
+
+
+if os.environ.get("FASTCONV_BUILD") == "pure":
+    setup()
+else:
+    isas = ISAS.get(platform.machine().lower(), ["scalar"])
+    libraries = [library(isa) for isa in isas]
+    modules = extensions()
+    modules[0].libraries = [name for name, _ in libraries]
+    setup(ext_modules=modules, libraries=libraries)

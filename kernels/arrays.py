@@ -165,7 +165,8 @@ def _check_out(
         raise ValueError(f"{verb}: out is read-only; pass a writeable array")
     if any(a is not None and np.shares_memory(out, a) for a in inputs):
         raise ValueError(f"{verb}: out overlaps an input in memory; pass a separate array")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)):
+    doubled = (s == 0 and size > 1 for s, size in zip(out.strides, shape, strict=True))
+    if out.size and any(doubled):
         raise ValueError(f"{verb}: several elements of out share one place in memory")
 
 

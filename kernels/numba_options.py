@@ -44,8 +44,8 @@ def write(rank: int, dtype: Any = None) -> TypeOf:
 
 
 def packed(rank: int) -> TypeOf:
-    """An array that the Python side of the kernel made contiguous."""
-    return lambda real: types.Array(real, rank, "C")
+    """An input that the Python side of the kernel made contiguous."""
+    return lambda real: types.Array(real, rank, "C", readonly=True)
 
 
 def REAL(real: Any) -> Any:

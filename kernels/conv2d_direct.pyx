@@ -1,0 +1,116 @@
+"""Direct convolution: pixels are read where the gathered band (or x itself) has them.
+
+No window is unrolled: a tile's rows are pointers to the pixels' first taps, and the taps
+are offsets from there, the same for all pixels.  A row of the window over neighbouring
+columns is one run of KW·C numbers, so first layers with few channels have long runs too.
+"""
+
+__all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx"]
+
+include "conv2d_engine.pxi"
+
+
+cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
+    """Gather the band's source and point at its pixels."""
+    cdef char *base[MOST_PIXELS]
+    cdef Py_ssize_t r
+    base_rows(k, b, band, base)
+    if not k.in_place:
+        for r in range(b.rows):
+            gather_for(k, b, r, base)
+    place_pixels(k, b, base, row)
+
+
+cdef inline void product_depth(Walk *k, Py_ssize_t *taps, Py_ssize_t *run) noexcept nogil:
+    taps[0], run[0] = k.taps, k.run
+
+
+cdef inline size_t unrolled_bytes(Walk *k, Py_ssize_t pixels) noexcept nogil:
+    return 0
+
+
+cdef inline Py_ssize_t most_pixels(Walk *k) noexcept nogil:
+    return MOST_PIXELS
+
+
+cdef inline Py_ssize_t gram_pixels(Walk *k) noexcept nogil:
+    return 8 * MOST_PIXELS
+
+
+cdef inline Py_ssize_t depth_offset(Walk *k, Py_ssize_t d) noexcept nogil:
+    return k.offset[d // k.run] + d % k.run
+
+
+cdef inline Py_ssize_t row_step(Walk *k) noexcept nogil:
+    return k.w.step * k.pixel_step
+
+
+cdef int unroll(Gram *g, Py_ssize_t work) except -1:
+    return 0
+
+
+def conv2d(x, w, b, y, dims, bint relu=False):
+    forward(x, w, b, y, dims, relu)
+
+
+def conv2d_dx(dy, w, dx, dims):
+    backward(dy, w, dx, dims)
+
+
+def conv2d_dw(dy, x, dw, dims):
+    weights_gradient(dy, x, dw, dims)
+
+
+# ---- db ----
+
+cdef struct BiasJob:
+    const fc_tiles *tiles
+    View dy, db
+    Py_ssize_t item, lanes
+
+
+cdef void sum_channels(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    """db of some channels: rows of pixels first (lanes: channels or columns), in double."""
+    cdef BiasJob *job = <BiasJob *>context
+    cdef View *s = &job.dy
+    cdef double *total = <double *>scratch
+    cdef Py_ssize_t first = index * job.lanes, n, h, c, i
+    cdef Py_ssize_t channels = least(job.lanes, s.size[1] - first)
+    cdef double sum
+    cdef char *at
+    if s.step[1] == 1:
+        memset(total, 0, channels * sizeof(double))
+        for n in range(s.size[0]):
+            for h in range(s.size[2]):
+                at = s.at + (n * s.step[0] + first + h * s.step[2]) * job.item
+                job.tiles.add_rows(s.size[3], channels, total, at, s.step[3], 1)
+        for c in range(channels):
+            set_number(&job.db, first + c, job.item, total[c])
+        return
+    for c in range(channels):
+        memset(total, 0, s.size[3] * sizeof(double))
+        for n in range(s.size[0]):
+            at = s.at + (n * s.step[0] + (first + c) * s.step[1]) * job.item
+            job.tiles.add_rows(s.size[2], s.size[3], total, at, s.step[2], s.step[3])
+        sum = 0
+        for i in range(s.size[3]):
+            sum += total[i]
+        set_number(&job.db, first + c, job.item, sum)
+
+
+cdef inline void set_number(View *v, Py_ssize_t i, Py_ssize_t item, double value) noexcept nogil:
+    if item == 4:
+        (<float *>v.at)[i * v.step[0]] = <float>value
+    else:
+        (<double *>v.at)[i * v.step[0]] = value
+
+
+def conv2d_db(dy, db):
+    cdef BiasJob job
+    cdef size_t scratch
+    job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
+    borrow(dy, False, &job.dy)
+    borrow(db, True, &job.db)
+    job.lanes = job.tiles.lanes
+    scratch = most(job.lanes, job.dy.size[3]) * sizeof(double)
+    run(sum_channels, &job, ceil_div(job.dy.size[1], job.lanes), dy.size // 4, scratch)

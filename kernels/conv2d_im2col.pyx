@@ -1,0 +1,85 @@
+"""Convolution by im2col: windows are unrolled into rows, a band at a time.
+
+A tile of the matrix of windows is written to scratch that stays in L2 and multiplied by
+the same micro-kernel and the same packed filters as in the direct algorithm.
+"""
+
+__all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]
+
+include "conv2d_engine.pxi"
+
+cdef enum:
+    UNROLLED_BYTES = 512 * 1024
+
+
+cdef void unroll_pixels(Walk *k, char **pixel, Py_ssize_t first, Py_ssize_t last,
+                        char *unrolled) noexcept nogil:
+    """Pixels [first, last) as rows [depth]; then the pointers point there."""
+    cdef Py_ssize_t p, t, bytes = k.run * k.item
+    cdef char *to
+    for p in range(first, last):
+        to = unrolled + p * k.depth * k.item
+        for t in range(k.taps):
+            memcpy(to + t * bytes, pixel[p] + k.offset[t] * k.item, bytes)
+        pixel[p] = to
+
+
+cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
+    """Gather the band's source, unroll its windows, point at them."""
+    cdef char *base[MOST_PIXELS]
+    cdef Py_ssize_t r
+    base_rows(k, b, band, base)
+    if not k.in_place:
+        for r in range(b.rows):
+            gather_for(k, b, r, base)
+    place_pixels(k, b, base, row)
+    unroll_pixels(k, row, 0, b.pixels, unrolled)
+    for r in range(k.tiles.rows):
+        row[b.pixels + r] = row[b.pixels - 1]
+
+
+cdef inline void product_depth(Walk *k, Py_ssize_t *taps, Py_ssize_t *run) noexcept nogil:
+    taps[0], run[0] = least(k.depth, 1), k.depth
+
+
+cdef inline size_t unrolled_bytes(Walk *k, Py_ssize_t pixels) noexcept nogil:
+    return pixels * k.depth * k.item
+
+
+cdef inline Py_ssize_t most_pixels(Walk *k) noexcept nogil:
+    cdef Py_ssize_t fitting = UNROLLED_BYTES // most(k.depth * k.item, 1)
+    return least(MOST_PIXELS, most(fitting, k.tiles.rows))
+
+
+cdef inline Py_ssize_t gram_pixels(Walk *k) noexcept nogil:
+    return 4 * UNROLLED_BYTES // (k.depth * k.item)     # shared by all threads
+
+
+cdef inline Py_ssize_t depth_offset(Walk *k, Py_ssize_t d) noexcept nogil:
+    return d
+
+
+cdef inline Py_ssize_t row_step(Walk *k) noexcept nogil:
+    return k.depth
+
+
+cdef void unroll_task(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
+    cdef Gram *g = <Gram *>context
+    cdef Py_ssize_t columns = g.band.columns
+    unroll_pixels(g.walk, g.row, r * columns, (r + 1) * columns, g.unrolled)
+
+
+cdef int unroll(Gram *g, Py_ssize_t work) except -1:
+    return run(unroll_task, g, g.band.rows, work, 0)
+
+
+def conv2d(x, w, b, y, dims, bint relu=False):
+    forward(x, w, b, y, dims, relu)
+
+
+def conv2d_dx(dy, w, dx, dims):
+    backward(dy, w, dx, dims)
+
+
+def conv2d_dw(dy, x, dw, dims):
+    weights_gradient(dy, x, dw, dims)

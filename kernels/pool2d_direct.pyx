@@ -1,0 +1,333 @@
+"""Pooling: one window per vector lane.
+
+Lanes are the channels of a pixel where channels are neighbours in memory, else the results
+of a row: both are the same tile function with other steps.  Windows that reach over the
+edge have fewer taps and, in a row, come one at a time; those inside share their taps.
+"""
+
+__all__ = ["avg_pool2d", "avg_pool2d_dx", "max_pool2d", "max_pool2d_dx"]
+
+include "common.pxi"
+
+cdef enum:
+    RESULTS_PER_TASK = 4096
+    TASKS_PER_THREAD = 4
+
+
+cdef struct Axis:
+    Py_ssize_t size, out, kernel, stride, pad, dilation
+
+
+cdef struct Job:
+    const fc_tiles *tiles
+    Py_ssize_t item
+    View x, y, index            # of max_pool2d_dx: x is dx, y is dy
+    Axis h, w
+    Py_ssize_t images, channels
+    bint by_channel, indexed, mean
+    double *heights             # divisors of averages, per result row and column
+    double *widths
+    # a task: some rows of one image (by_channel), or of some planes
+    Py_ssize_t units, units_per_task, rows, row_parts
+
+
+cdef Axis axis_of(object dims, int i):
+    cdef Axis a
+    a.size, a.out = (dims.h, dims.w)[i], (dims.out_h, dims.out_w)[i]
+    a.kernel, a.stride = (dims.kh, dims.kw)[i], dims.stride[i]
+    a.pad, a.dilation = dims.pad[i][0], dims.dilation[i]
+    return a
+
+
+cdef void cut_tasks(Job *job, Py_ssize_t rows, Py_ssize_t columns) noexcept:
+    """Planes (or images) in tasks of a useful size; parts of a plane where there are few."""
+    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
+    job.units = job.images if job.by_channel else job.images * job.channels
+    job.units_per_task = 1
+    if not job.by_channel:
+        job.units_per_task = most(1, least(RESULTS_PER_TASK // (rows * columns),
+                                           job.units // wanted))
+    job.row_parts = least(rows, most(1, wanted // most(job.units, 1)))
+    job.rows = ceil_div(rows, job.row_parts)
+    job.row_parts = ceil_div(rows, job.rows)
+
+
+cdef inline Py_ssize_t tasks_of(Job *job) noexcept:
+    return ceil_div(job.units, job.units_per_task) * job.row_parts
+
+
+cdef inline char *unit_at(Job *job, View *v, Py_ssize_t unit, Py_ssize_t item) noexcept nogil:
+    """The first element of an image, or of a plane."""
+    if job.by_channel:
+        return v.at + unit * v.step[0] * item
+    return v.at + item * (
+        unit // job.channels * v.step[0] + unit % job.channels * v.step[1]
+    )
+
+
+# ---- forward ----
+
+cdef Py_ssize_t real_taps(Axis *a, Py_ssize_t result, Py_ssize_t *first) noexcept nogil:
+    """The taps of a window that lie inside: how many, and from which on."""
+    cdef Py_ssize_t start = result * a.stride - a.pad
+    first[0] = ceil_div(-start, a.dilation) if start < 0 else 0
+    return least(a.kernel, (a.size - 1 - start) // a.dilation + 1) - first[0]
+
+
+cdef Py_ssize_t neighbours(Axis *a, Py_ssize_t result) noexcept nogil:
+    """How many results from this one on have windows that are all inside; at least 1."""
+    cdef Py_ssize_t last = a.size - 1 - (a.kernel - 1) * a.dilation + a.pad
+    if result * a.stride < a.pad or last < 0:
+        return 1
+    return most(1, least(a.out, last // a.stride + 1) - result)
+
+
+cdef void set_taps(Job *job, fc_windows *p, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """Offsets and indices of rows × columns taps, from the first real one."""
+    cdef Py_ssize_t i, j
+    cdef Py_ssize_t *offset = <Py_ssize_t *>p.offset
+    cdef int32_t *index = <int32_t *>p.index
+    p.taps = rows * columns
+    for i in range(rows):
+        for j in range(columns):
+            offset[i * columns + j] = (
+                i * job.h.dilation * job.x.step[2] + j * job.w.dilation * job.x.step[3]
+            )
+            index[i * columns + j] = <int32_t>(
+                i * job.h.dilation * job.w.size + j * job.w.dilation
+            )
+
+
+cdef void pool_row(Job *job, fc_windows *p, Py_ssize_t unit, Py_ssize_t row) noexcept nogil:
+    cdef Py_ssize_t i, j, y, x, rows, columns, set_columns = -1, column = 0, count
+    cdef char *source = unit_at(job, &job.x, unit, job.item)
+    cdef char *target = unit_at(job, &job.y, unit, job.item) + row * job.y.step[2] * job.item
+    cdef char *index = NULL
+    cdef char *at
+    if job.indexed:
+        index = unit_at(job, &job.index, unit, 4) + row * job.index.step[2] * 4
+    rows = real_taps(&job.h, row, &i)
+    y = row * job.h.stride - job.h.pad + i * job.h.dilation
+    while column < job.w.out:
+        columns = real_taps(&job.w, column, &j)
+        x = column * job.w.stride - job.w.pad + j * job.w.dilation
+        count = 1 if job.by_channel else neighbours(&job.w, column)
+        if columns != set_columns:
+            set_taps(job, p, rows, columns)
+            set_columns = columns
+        p.count = job.channels if job.by_channel else count
+        p.index_first = <int32_t>(y * job.w.size + x)
+        at = source + (y * job.x.step[2] + x * job.x.step[3]) * job.item
+        if job.mean:
+            p.area = job.heights[row] * job.widths[column]
+            job.tiles.mean_windows(p, at, target + column * job.y.step[3] * job.item)
+        else:
+            job.tiles.max_windows(
+                p, at, target + column * job.y.step[3] * job.item,
+                <int32_t *>(index + column * job.index.step[3] * 4) if job.indexed else NULL,
+            )
+        column += count
+
+
+cdef void pool_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, row
+    cdef Py_ssize_t part = task % job.row_parts * job.rows
+    cdef fc_windows p
+    p.offset = <Py_ssize_t *>scratch
+    p.index = <int32_t *>(p.offset + job.h.kernel * job.w.kernel)
+    if job.by_channel:
+        p.x_step, p.y_step, p.index_lane = job.x.step[1], job.y.step[1], 0
+        p.index_step = job.index.step[1]
+    else:
+        p.x_step, p.y_step = job.w.stride * job.x.step[3], job.y.step[3]
+        p.index_lane, p.index_step = <int32_t>job.w.stride, job.index.step[3]
+    for unit in range(first, least(first + job.units_per_task, job.units)):
+        for row in range(part, least(part + job.rows, job.h.out)):
+            pool_row(job, &p, unit, row)
+
+
+cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
+    cdef Py_ssize_t taps = dims.kh * dims.kw
+    job.tiles, job.item = tiles_of(x), x.dtype.itemsize
+    borrow(x, False, &job.x)
+    borrow(y, True, &job.y)
+    job.indexed = indices is not None
+    memset(&job.index, 0, sizeof(View))
+    if job.indexed:
+        borrow(indices, True, &job.index)
+    job.h, job.w = axis_of(dims, 0), axis_of(dims, 1)
+    job.images, job.channels = dims.n, dims.c
+    job.by_channel = job.x.step[1] == 1 and job.channels > 1
+    if job.images == 0:
+        return 0
+    cut_tasks(job, job.h.out, job.w.out)
+    return run(pool_task, job, tasks_of(job), y.size * taps // 4,
+               taps * (sizeof(Py_ssize_t) + sizeof(int32_t)))
+
+
+def max_pool2d(x, y, indices, dims):
+    cdef Job job
+    job.mean = False
+    pool(&job, x, y, indices, dims)
+
+
+cdef int set_areas(Job *job, object dims, bint include_pad) except -1:
+    """Divisors of the averages; the caller frees heights, which holds both."""
+    cdef Py_ssize_t i
+    job.heights = <double *>malloc((dims.out_h + dims.out_w) * sizeof(double))
+    if job.heights == NULL:
+        raise MemoryError("no memory for the windows' areas")
+    job.widths = job.heights + <Py_ssize_t>dims.out_h
+    for i, count in enumerate(dims.counts(0, include_pad)):
+        job.heights[i] = count
+    for i, count in enumerate(dims.counts(1, include_pad)):
+        job.widths[i] = count
+    return 0
+
+
+def avg_pool2d(x, y, dims, bint include_pad):
+    cdef Job job
+    job.mean = True
+    set_areas(&job, dims, include_pad)
+    try:
+        pool(&job, x, y, None, dims)
+    finally:
+        free(job.heights)
+
+
+# ---- gradients ----
+
+cdef void clear(Job *job, Py_ssize_t rows, Py_ssize_t columns, char *to, Py_ssize_t row_step,
+                Py_ssize_t column_step) noexcept nogil:
+    cdef double zero = 0
+    job.tiles.copy(rows, columns, to, row_step, column_step, &zero, 0, 0)
+
+
+cdef void share_row(Job *job, Py_ssize_t unit, Py_ssize_t y) noexcept nogil:
+    """Row y of dx: what it gets from every window over it, offset by offset."""
+    cdef Py_ssize_t i, j, row, first, last, column
+    cdef Axis *w = &job.w
+    cdef char *to = unit_at(job, &job.x, unit, job.item) + y * job.x.step[2] * job.item
+    cdef char *grads
+    cdef char *at
+    if job.by_channel:
+        clear(job, w.size, job.channels, to, job.x.step[3], job.x.step[1])
+    else:
+        clear(job, 1, w.size, to, 0, job.x.step[3])
+    for i in range(job.h.kernel):
+        row = y + job.h.pad - i
+        if row < 0 or row % job.h.stride or row // job.h.stride >= job.h.out:
+            continue
+        row = row // job.h.stride
+        grads = unit_at(job, &job.y, unit, job.item) + row * job.y.step[2] * job.item
+        for j in range(w.kernel):
+            first = ceil_div(w.pad - j, w.stride) if w.pad > j else 0
+            if w.size - 1 + w.pad < j:
+                continue
+            last = least(w.out, (w.size - 1 + w.pad - j) // w.stride + 1)
+            at = to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item
+            if not job.by_channel:
+                job.tiles.add_share(
+                    last - first, at, w.stride * job.x.step[3],
+                    grads + first * job.y.step[3] * job.item, job.y.step[3],
+                    job.heights[row], job.widths + first, 1,
+                )
+                continue
+            for column in range(first, last):
+                job.tiles.add_share(
+                    job.channels, at + (column - first) * w.stride * job.x.step[3] * job.item,
+                    job.x.step[1], grads + column * job.y.step[3] * job.item, job.y.step[1],
+                    job.heights[row], job.widths + column, 0,
+                )
+
+
+cdef void share_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
+    cdef Job *job = <Job *>context
+    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, y
+    cdef Py_ssize_t part = task % job.row_parts * job.rows
+    for unit in range(first, least(first + job.units_per_task, job.units)):
+        for y in range(part, least(part + job.rows, job.h.size)):
+            share_row(job, unit, y)
+
+
+def avg_pool2d_dx(dy, dx, dims, bint include_pad):
+    cdef Job job
+    job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
+    borrow(dx, True, &job.x)
+    borrow(dy, False, &job.y)
+    job.h, job.w = axis_of(dims, 0), axis_of(dims, 1)
+    job.images, job.channels = dims.n, dims.c
+    job.by_channel = job.x.step[1] == 1 and job.channels > 1
+    if job.images == 0:
+        return
+    cut_tasks(&job, job.h.size, job.w.size)
+    set_areas(&job, dims, include_pad)
+    try:
+        run(share_task, &job, tasks_of(&job), dy.size * dims.kh * dims.kw // 2, 0)
+    finally:
+        free(job.heights)
+
+
+cdef void scatter_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
+    """Some channels of one image, or some planes: dx cleared, then dy added in order."""
+    cdef Job *job = <Job *>context
+    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, row, column
+    cdef Py_ssize_t channel = task % job.row_parts * job.rows
+    cdef Py_ssize_t channels = least(job.rows, job.channels - channel)
+    cdef View *dx = &job.x
+    cdef View *dy = &job.y
+    cdef char *to
+    cdef char *grads
+    cdef char *index
+    for unit in range(first, least(first + job.units_per_task, job.units)):
+        to = unit_at(job, dx, unit, job.item)
+        grads = unit_at(job, dy, unit, job.item)
+        index = unit_at(job, &job.index, unit, 4)
+        if job.by_channel:
+            to += channel * dx.step[1] * job.item
+            grads += channel * dy.step[1] * job.item
+            index += channel * job.index.step[1] * 4
+            clear(job, job.h.size * job.w.size, channels, to, dx.step[3], dx.step[1])
+        else:
+            clear(job, 1, job.h.size * job.w.size, to, 0, dx.step[3])
+        for row in range(job.h.out):
+            if not job.by_channel:
+                job.tiles.add_at(
+                    job.w.out, to, dx.step[3], 0, grads + row * dy.step[2] * job.item,
+                    dy.step[3], <int32_t *>(index + row * job.index.step[2] * 4),
+                    job.index.step[3],
+                )
+                continue
+            for column in range(job.w.out):
+                job.tiles.add_at(
+                    channels, to, dx.step[3], dx.step[1],
+                    grads + (row * dy.step[2] + column * dy.step[3]) * job.item, dy.step[1],
+                    <int32_t *>(
+                        index + (row * job.index.step[2] + column * job.index.step[3]) * 4
+                    ),
+                    job.index.step[1],
+                )
+
+
+def max_pool2d_dx(dy, indices, dx):
+    """The flat indices need planes of dx with one step from cell to cell."""
+    cdef Job job
+    borrow(dx, True, &job.x)
+    if job.x.step[2] != job.x.size[3] * job.x.step[3]:
+        whole = dx.copy()
+        max_pool2d_dx(dy, indices, whole)
+        dx[...] = whole
+        return
+    job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
+    borrow(dy, False, &job.y)
+    borrow(indices, False, &job.index)
+    job.images, job.channels = job.x.size[0], job.x.size[1]
+    job.h.size, job.w.size = job.x.size[2], job.x.size[3]
+    job.h.out, job.w.out = job.y.size[2], job.y.size[3]
+    job.by_channel = job.x.step[1] == 1 and job.channels > 1
+    if dx.size == 0:
+        return
+    # parts are of channels here, not of rows: a row's indices may lie anywhere in the plane
+    cut_tasks(&job, job.channels if job.by_channel else 1, job.h.size * job.w.size)
+    run(scatter_task, &job, tasks_of(&job), dx.size // 4 + dy.size, 0)

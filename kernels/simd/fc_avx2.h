@@ -1,0 +1,86 @@
+/* 8 floats or 4 doubles, with FMA.  Meaning of each name: fc_scalar.h. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define FC_ROWS 6 /* × 2 vectors: 12 sums, 2 columns and 1 row fill 15 of 16 registers */
+#define FC_VECS 2
+
+#if FC_F64
+
+typedef double real;
+typedef int64_t fc_bits;
+typedef __m256d fcv;
+typedef __m256d fcm;
+#define FC_LEN 4
+
+FC_INLINE __m256i fc_mask(int n)
+{
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+FC_INLINE fcv fcv_zero(void) { return _mm256_setzero_pd(); }
+FC_INLINE fcv fcv_set1(real a) { return _mm256_set1_pd(a); }
+FC_INLINE fcv fcv_load(const real *p) { return _mm256_loadu_pd(p); }
+FC_INLINE void fcv_store(real *p, fcv a) { _mm256_storeu_pd(p, a); }
+FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm256_maskload_pd(p, fc_mask(n)); }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_pd(p, fc_mask(n), a); }
+FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_pd(a, b); }
+FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_pd(a, b); }
+FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm256_mul_pd(a, b); }
+FC_INLINE fcv fcv_div(fcv a, fcv b) { return _mm256_div_pd(a, b); }
+FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return _mm256_fmadd_pd(a, b, c); }
+FC_INLINE fcv fcv_sqrt(fcv a) { return _mm256_sqrt_pd(a); }
+FC_INLINE fcv fcv_max(fcv a, fcv b) { return _mm256_max_pd(a, b); }
+FC_INLINE fcm fcv_wins(fcv a, fcv best)
+{
+    fcm ordered = _mm256_cmp_pd(best, best, _CMP_ORD_Q);
+    return _mm256_and_pd(_mm256_cmp_pd(a, best, _CMP_NLE_UQ), ordered);
+}
+FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm256_blendv_pd(b, a, c); }
+FC_INLINE fcv fcv_even(fcv a, fcv b)
+{
+    return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), _MM_SHUFFLE(3, 1, 2, 0));
+}
+FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm256_castsi256_pd(_mm256_set1_epi64x(i)); }
+
+#else
+
+typedef float real;
+typedef int32_t fc_bits;
+typedef __m256 fcv;
+typedef __m256 fcm;
+#define FC_LEN 8
+
+FC_INLINE __m256i fc_mask(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FC_INLINE fcv fcv_zero(void) { return _mm256_setzero_ps(); }
+FC_INLINE fcv fcv_set1(real a) { return _mm256_set1_ps(a); }
+FC_INLINE fcv fcv_load(const real *p) { return _mm256_loadu_ps(p); }
+FC_INLINE void fcv_store(real *p, fcv a) { _mm256_storeu_ps(p, a); }
+FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm256_maskload_ps(p, fc_mask(n)); }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_ps(p, fc_mask(n), a); }
+FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_ps(a, b); }
+FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_ps(a, b); }
+FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm256_mul_ps(a, b); }
+FC_INLINE fcv fcv_div(fcv a, fcv b) { return _mm256_div_ps(a, b); }
+FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return _mm256_fmadd_ps(a, b, c); }
+FC_INLINE fcv fcv_sqrt(fcv a) { return _mm256_sqrt_ps(a); }
+FC_INLINE fcv fcv_max(fcv a, fcv b) { return _mm256_max_ps(a, b); }
+FC_INLINE fcm fcv_wins(fcv a, fcv best)
+{
+    fcm ordered = _mm256_cmp_ps(best, best, _CMP_ORD_Q);
+    return _mm256_and_ps(_mm256_cmp_ps(a, best, _CMP_NLE_UQ), ordered);
+}
+FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm256_blendv_ps(b, a, c); }
+FC_INLINE fcv fcv_even(fcv a, fcv b)
+{
+    __m256 pairs = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0));
+    __m256d halves = _mm256_castps_pd(pairs);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0)));
+}
+FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm256_castsi256_ps(_mm256_set1_epi32(i)); }
+
+#endif
+
+FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }

@@ -1,0 +1,79 @@
+/* 16 floats or 8 doubles (AVX-512 F, VL, BW, DQ).  Meaning of each name: fc_scalar.h. */
+#include <immintrin.h>
+#include <stdint.h>
+
+#define FC_ROWS 8 /* × 3 vectors: 24 sums, 3 columns; rows are broadcast from memory */
+#define FC_VECS 3
+
+#if FC_F64
+
+typedef double real;
+typedef int64_t fc_bits;
+typedef __m512d fcv;
+typedef __mmask8 fcm;
+#define FC_LEN 8
+
+FC_INLINE fcm fc_mask(int n) { return (fcm)((1u << n) - 1u); }
+FC_INLINE fcv fcv_zero(void) { return _mm512_setzero_pd(); }
+FC_INLINE fcv fcv_set1(real a) { return _mm512_set1_pd(a); }
+FC_INLINE fcv fcv_load(const real *p) { return _mm512_loadu_pd(p); }
+FC_INLINE void fcv_store(real *p, fcv a) { _mm512_storeu_pd(p, a); }
+FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm512_maskz_loadu_pd(fc_mask(n), p); }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_pd(p, fc_mask(n), a); }
+FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_pd(a, b); }
+FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_pd(a, b); }
+FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm512_mul_pd(a, b); }
+FC_INLINE fcv fcv_div(fcv a, fcv b) { return _mm512_div_pd(a, b); }
+FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return _mm512_fmadd_pd(a, b, c); }
+FC_INLINE fcv fcv_sqrt(fcv a) { return _mm512_sqrt_pd(a); }
+FC_INLINE fcv fcv_max(fcv a, fcv b) { return _mm512_max_pd(a, b); }
+FC_INLINE fcm fcv_wins(fcv a, fcv best)
+{
+    fcm ordered = _mm512_cmp_pd_mask(best, best, _CMP_ORD_Q);
+    return _mm512_mask_cmp_pd_mask(ordered, a, best, _CMP_NLE_UQ);
+}
+FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_pd(c, b, a); }
+FC_INLINE fcv fcv_even(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
+FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm512_castsi512_pd(_mm512_set1_epi64(i)); }
+
+#else
+
+typedef float real;
+typedef int32_t fc_bits;
+typedef __m512 fcv;
+typedef __mmask16 fcm;
+#define FC_LEN 16
+
+FC_INLINE fcm fc_mask(int n) { return (fcm)((1u << n) - 1u); }
+FC_INLINE fcv fcv_zero(void) { return _mm512_setzero_ps(); }
+FC_INLINE fcv fcv_set1(real a) { return _mm512_set1_ps(a); }
+FC_INLINE fcv fcv_load(const real *p) { return _mm512_loadu_ps(p); }
+FC_INLINE void fcv_store(real *p, fcv a) { _mm512_storeu_ps(p, a); }
+FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm512_maskz_loadu_ps(fc_mask(n), p); }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_ps(p, fc_mask(n), a); }
+FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_ps(a, b); }
+FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_ps(a, b); }
+FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm512_mul_ps(a, b); }
+FC_INLINE fcv fcv_div(fcv a, fcv b) { return _mm512_div_ps(a, b); }
+FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return _mm512_fmadd_ps(a, b, c); }
+FC_INLINE fcv fcv_sqrt(fcv a) { return _mm512_sqrt_ps(a); }
+FC_INLINE fcv fcv_max(fcv a, fcv b) { return _mm512_max_ps(a, b); }
+FC_INLINE fcm fcv_wins(fcv a, fcv best)
+{
+    fcm ordered = _mm512_cmp_ps_mask(best, best, _CMP_ORD_Q);
+    return _mm512_mask_cmp_ps_mask(ordered, a, best, _CMP_NLE_UQ);
+}
+FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_ps(c, b, a); }
+FC_INLINE fcv fcv_even(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm512_castsi512_ps(_mm512_set1_epi32(i)); }
+
+#endif
+
+FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }

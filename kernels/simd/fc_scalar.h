@@ -1,0 +1,54 @@
+/* One number at a time: the definition of every name that the other headers give.
+ *
+ * A header is included once per translation unit, with FC_F64 set to 0 (float) or 1
+ * (double), and defines
+ *
+ *   real, fcv, fcm     number, vector of numbers, vector of conditions
+ *   FC_LEN             numbers in a vector
+ *   FC_ROWS, FC_VECS   largest tile of the product: rows × vectors of columns
+ *
+ * and the functions below.  n of a tail is 0 < n < FC_LEN: lanes from n on are read as 0
+ * and not written, and memory behind them is not touched.
+ */
+#include <math.h>
+#include <stdint.h>
+
+#if FC_F64
+typedef double real;
+typedef int64_t fc_bits;
+#else
+typedef float real;
+typedef int32_t fc_bits;
+#endif
+typedef real fcv;
+typedef int fcm;
+
+#define FC_LEN 1
+#define FC_ROWS 4
+#define FC_VECS 3
+
+FC_INLINE fcv fcv_zero(void) { return 0; }
+FC_INLINE fcv fcv_set1(real a) { return a; }
+FC_INLINE fcv fcv_load(const real *p) { return *p; }
+FC_INLINE void fcv_store(real *p, fcv a) { *p = a; }
+FC_INLINE fcv fcv_load_tail(const real *p, int n) { return n ? *p : 0; }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { if (n) *p = a; }
+
+FC_INLINE fcv fcv_add(fcv a, fcv b) { return a + b; }
+FC_INLINE fcv fcv_sub(fcv a, fcv b) { return a - b; }
+FC_INLINE fcv fcv_mul(fcv a, fcv b) { return a * b; }
+FC_INLINE fcv fcv_div(fcv a, fcv b) { return a / b; }
+FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return a * b + c; } /* rounded once or twice */
+FC_INLINE fcv fcv_sqrt(fcv a) { return FC_F64 ? (real)sqrt(a) : (real)sqrtf((float)a); }
+FC_INLINE fcv fcv_max(fcv a, fcv b) { return a > b ? a : b; } /* b where either is NaN */
+
+/* a wins over best: it is larger, or the first NaN */
+FC_INLINE fcm fcv_wins(fcv a, fcv best) { return !(a <= best) & (best == best); }
+FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
+
+/* every second lane of a then b: lanes 0, 2, 4, … */
+FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
+
+/* integers carried in the bits of a vector: set, selected, stored; never computed with */
+FC_INLINE fcv fcv_set1_bits(int32_t i) { union { fc_bits i; real r; } u = {i}; return u.r; }
+FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { union { real r; fc_bits i; } u = {a}; *p = u.i; }
