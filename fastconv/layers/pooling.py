@@ -68,6 +68,7 @@ class MaxPool2d(_Pool2d):
 
     def forward(self, x: Array, train: bool = False) -> Array:
         x = as_real("MaxPool2d", "x", x)
+        self._dims(x.shape)
         if train:
             y, indices = max_pool2d(x, **self.geometry, return_indices=True)
             self._keep((indices, x.shape), y)
@@ -95,6 +96,7 @@ class AvgPool2d(_Pool2d):
 
     def forward(self, x: Array, train: bool = False) -> Array:
         x = as_real("AvgPool2d", "x", x)
+        self._dims(x.shape)
         y = avg_pool2d(x, **self.geometry, count_include_pad=self.count_include_pad)
         if train:
             self._keep(x.shape, y)
