@@ -1,0 +1,324 @@
+"""Convolution: every way, against the reference, brute force aside (see test_reference)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from fastconv import kernels
+from fastconv.kernels import ConvDims
+from fastconv.kernels.arrays import is_channels_last
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernel_support import (
+    CONV_CASES,
+    CONV_SAMPLE,
+    INPUT_MEMORIES,
+    OUT_MEMORIES,
+    PADDINGS,
+    assert_same,
+    every_way,
+    integers,
+    laid_out,
+    normals,
+    numerical_gradient,
+    poisoned,
+    reference,
+)
+
+
+every_case = pytest.mark.parametrize("case", CONV_CASES)
+sample = pytest.mark.parametrize("case", CONV_SAMPLE)
+
+
+@lru_cache(maxsize=8)
+def problem(case, dtype):
+    """dims, x, w, b, dy of whole numbers."""
+    dims = ConvDims.parse(case)
+    shapes = (dims.x_shape, dims.w_shape, (dims.k,), dims.y_shape)
+    return dims, *(integers(seed, shape, dtype) for seed, shape in enumerate(shapes))
+
+
+@lru_cache(maxsize=8)
+def expected(verb, case, dtype, bias=False, relu=False):
+    dims, x, w, b, dy = problem(case, dtype)
+    shape, arguments = {
+        "conv2d": (dims.y_shape, (x, w, b if bias else None)),
+        "conv2d_dx": (dims.x_shape, (dy, w)),
+        "conv2d_dw": (dims.w_shape, (dy, x)),
+    }[verb]
+    result = poisoned(shape, dtype)
+    reference(verb)(*arguments, result, dims, *([relu] if verb == "conv2d" else []))
+    return result
+
+
+@every_case
+@pytest.mark.parametrize(("bias", "relu"), [(False, False), (True, True)], ids=["", "bias-relu"])
+@every_way("conv2d")
+def test_conv2d(way, case, bias, relu, dtype):
+    dims, x, w, b, _ = problem(case, dtype)
+    y = poisoned(dims.y_shape, dtype)
+    way.run(x, w, b if bias else None, y, dims, relu)
+    assert_same(y, expected("conv2d", case, dtype, bias, relu))
+
+
+@every_case
+@every_way("conv2d_dx")
+def test_conv2d_dx(way, case, dtype):
+    dims, _, w, _, dy = problem(case, dtype)
+    dx = poisoned(dims.x_shape, dtype)
+    way.run(dy, w, dx, dims)
+    assert_same(dx, expected("conv2d_dx", case, dtype))
+
+
+@every_case
+@every_way("conv2d_dw")
+def test_conv2d_dw(way, case, dtype):
+    dims, x, _, _, dy = problem(case, dtype)
+    dw = poisoned(dims.w_shape, dtype)
+    way.run(dy, x, dw, dims)
+    assert_same(dw, expected("conv2d_dw", case, dtype))
+
+
+@pytest.mark.parametrize("memory", INPUT_MEMORIES)
+@pytest.mark.parametrize("shape", [(2, 17, 5, 7), (3, 100, 1, 1), (1, 1, 13, 13), (0, 3, 2, 2)])
+@every_way("conv2d_db")
+def test_conv2d_db(way, shape, memory, dtype):
+    dy = integers(0, shape, dtype)
+    if memory == "broadcast" and not len(dy):
+        pytest.skip("there is no image to repeat")
+    dy = laid_out(dy, memory)
+    db = poisoned(shape[1:2], dtype, "sliced")
+    way.run(dy, db)
+    assert_same(db, np.array([dy[:, k].sum() for k in range(shape[1])], dtype))
+
+
+@every_way("conv2d_db")
+def test_conv2d_db_of_many_terms_is_accurate(way):
+    dy = np.full((4, 3, 500, 500), 0.1, np.float32)
+    db = poisoned((3,), np.float32)
+    way.run(dy, db)
+    np.testing.assert_allclose(db, dy[0, 0, 0, 0].astype(float) * 1e6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("memory", INPUT_MEMORIES)
+@sample
+@every_way("conv2d")
+def test_memory_layouts(way, case, memory, dtype):
+    """y, dx and dw, with every input in one memory, the result in each."""
+    dims, *arrays = problem(case, dtype)
+    x, w, b, dy = (laid_out(a, memory) for a in arrays)
+    for verb, arguments, shape, options in (
+        ("conv2d", (x, w, b), dims.y_shape, (False,)),
+        ("conv2d_dx", (dy, w), dims.x_shape, ()),
+        ("conv2d_dw", (dy, x), dims.w_shape, ()),
+    ):
+        want = poisoned(shape, dtype)
+        reference(verb)(*(laid_out(a, "C") for a in arguments), want, dims)
+        for out_memory in OUT_MEMORIES:
+            got = poisoned(shape, dtype, out_memory)
+            way.sibling(verb).run(*arguments, got, dims, *options)
+            assert_same(got, want)
+
+
+def swapped(a):
+    return a.astype(a.dtype.newbyteorder())
+
+
+def unaligned(a):
+    place = np.empty(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    place[...] = a
+    assert not place.flags.aligned
+    return place
+
+
+@pytest.mark.parametrize("spoil", [swapped, unaligned])
+@sample
+@every_way("conv2d")
+def test_arrays_that_no_kernel_can_walk(way, case, spoil, dtype):
+    dims, x, w, b, dy = problem(case, dtype)
+    how = dict(stride=dims.stride, padding=dims.pad, dilation=dims.dilation, groups=dims.groups)
+    y = kernels.conv2d(spoil(x), spoil(w), spoil(b), **how, **way.options)
+    assert_same(y, expected("conv2d", case, dtype, bias=True))
+    dx = kernels.conv2d_dx(spoil(dy), spoil(w), dims.x_shape, **how, **way.options)
+    assert_same(dx, expected("conv2d_dx", case, dtype))
+    dw = kernels.conv2d_dw(spoil(dy), spoil(x), dims.w_shape, **how, **way.options)
+    assert_same(dw, expected("conv2d_dw", case, dtype))
+    assert_same(kernels.conv2d_db(spoil(dy), backend=way.impl.backend), dy.sum((0, 2, 3)))
+
+
+@pytest.mark.parametrize("out_memory", [*OUT_MEMORIES, "unaligned"])
+@sample
+@every_way("conv2d")
+def test_out(way, case, out_memory, dtype):
+    """The verbs overwrite `out`, whatever its memory, and return that very array."""
+    dims, x, w, _, dy = problem(case, dtype)
+
+    def place(shape):
+        if out_memory == "unaligned":
+            return unaligned(poisoned(shape, dtype))
+        return poisoned(shape, dtype, out_memory)
+
+    how = dict(stride=dims.stride, padding=dims.pad, dilation=dims.dilation, groups=dims.groups)
+    y, dx, dw = place(dims.y_shape), place(dims.x_shape), place(dims.w_shape)
+    assert kernels.conv2d(x, w, **how, **way.options, out=y) is y
+    assert kernels.conv2d_dx(dy, w, dims.x_shape, **how, **way.options, out=dx) is dx
+    assert kernels.conv2d_dw(dy, x, dims.w_shape, **how, **way.options, out=dw) is dw
+    for got, verb in ((y, "conv2d"), (dx, "conv2d_dx"), (dw, "conv2d_dw")):
+        assert_same(got, expected(verb, case, dtype))
+
+
+@sample
+@every_way("conv2d")
+def test_result_has_the_memory_format_of_the_input(way, case, dtype):
+    dims, x, w, _, dy = problem(case, dtype)
+    how = dict(stride=dims.stride, padding=dims.pad, dilation=dims.dilation, groups=dims.groups)
+    y = kernels.conv2d(laid_out(x, "channels-last"), w, **how, **way.options)
+    dx = kernels.conv2d_dx(laid_out(dy, "channels-last"), w, dims.x_shape, **how, **way.options)
+    assert is_channels_last(y)
+    assert is_channels_last(dx)
+    assert kernels.conv2d(x, w, **how, **way.options).flags.c_contiguous
+    assert kernels.conv2d_dx(dy, w, dims.x_shape, **how, **way.options).flags.c_contiguous
+    assert kernels.conv2d_dw(dy, x, dims.w_shape, **how, **way.options).flags.c_contiguous
+
+
+# --- shapes that nobody thought of -------------------------------------------------------
+
+
+@st.composite
+def conv_dims(draw):
+    small = st.integers(1, 3)
+    groups = draw(st.sampled_from([1, 1, 2, 5]))
+    c, k = groups * draw(st.integers(1, 9)), groups * draw(st.integers(1, 20))
+    axes = []
+    for _ in range(2):
+        kernel, stride, dilation = draw(st.integers(1, 4)), draw(small), draw(small)
+        pads = draw(st.tuples(st.integers(0, 4), st.integers(0, 4)))
+        least = max(1, dilation * (kernel - 1) + 1 - sum(pads))
+        axes.append((draw(st.integers(least, least + 9)), kernel, stride, pads, dilation))
+    sizes, kernel, stride, pads, dilation = zip(*axes, strict=True)
+    return ConvDims(draw(st.integers(0, 2)), c, *sizes, k, *kernel, stride, pads, dilation, groups)
+
+
+@given(
+    dims=conv_dims(),
+    memory=st.sampled_from([m for m in INPUT_MEMORIES if m != "broadcast"]),
+    out_memory=st.sampled_from(OUT_MEMORIES),
+    bias=st.booleans(),
+    relu=st.booleans(),
+)
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@every_way("conv2d")
+def test_any_shape(way, dtype, dims, memory, out_memory, bias, relu):
+    shapes = (dims.x_shape, dims.w_shape, (dims.k,), dims.y_shape)
+    x, w, b, dy = (laid_out(integers(i, s, dtype), memory) for i, s in enumerate(shapes))
+    for verb, arguments, shape, options in (
+        ("conv2d", (x, w, b if bias else None), dims.y_shape, (relu,)),
+        ("conv2d_dx", (dy, w), dims.x_shape, ()),
+        ("conv2d_dw", (dy, x), dims.w_shape, ()),
+    ):
+        got, want = poisoned(shape, dtype, out_memory), poisoned(shape, dtype)
+        way.sibling(verb).run(*arguments, got, dims, *options)
+        reference(verb)(*arguments, want, dims, *options)
+        assert_same(got, want)
+
+
+# --- gradients -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("memory", ["C", "channels-last"])
+@pytest.mark.parametrize("padding", PADDINGS, ids=str)
+@pytest.mark.parametrize(
+    ("stride", "dilation", "groups"), [(1, 1, 1), ((2, 1), 1, 2), (1, (1, 2), 1)], ids=str
+)
+@every_way("conv2d")
+def test_numerical_gradients(way, padding, stride, dilation, groups, memory):
+    x = laid_out(normals(0, (1, 2, 5, 4), np.float64), memory)
+    w, b = normals(1, (2, 2 // groups, 3, 2), np.float64), normals(2, (2,), np.float64)
+    how = dict(stride=stride, padding=padding, dilation=dilation, groups=groups, **way.options)
+    dy = laid_out(normals(3, kernels.conv2d(x, w, b, **how).shape, np.float64), memory)
+    dx = kernels.conv2d_dx(dy, w, x.shape, **how)
+    dw = kernels.conv2d_dw(dy, x, w.shape, **how)
+    db = kernels.conv2d_db(dy, backend=way.impl.backend)
+    close = dict(rtol=1e-6, atol=1e-8)
+    f = numerical_gradient
+    np.testing.assert_allclose(dx, f(lambda v: kernels.conv2d(v, w, b, **how), x, dy), **close)
+    np.testing.assert_allclose(dw, f(lambda v: kernels.conv2d(x, v, b, **how), w, dy), **close)
+    np.testing.assert_allclose(db, f(lambda v: kernels.conv2d(x, w, v, **how), b, dy), **close)
+
+
+@every_way("conv2d")
+def test_random_numbers_are_as_accurate_as_the_reference(way, dtype):
+    """On a sum of 2700 products: within 50 roundings of the largest result."""
+    dims = ConvDims.parse("n1c300h6w5_k20r3x3_s1x1_p1x1_d1x1_g1")
+    x, w, dy = (
+        normals(i, s, dtype) for i, s in enumerate((dims.x_shape, dims.w_shape, dims.y_shape))
+    )
+    for verb, a, b, shape in (
+        ("conv2d", x, w, dims.y_shape),
+        ("conv2d_dx", dy, w, dims.x_shape),
+        ("conv2d_dw", dy, x, dims.w_shape),
+    ):
+        got, want = poisoned(shape, dtype), poisoned(shape, np.float64)
+        none = (None,) if verb == "conv2d" else ()
+        way.sibling(verb).run(a, b, *none, got, dims)
+        reference(verb)(a.astype("f8"), b.astype("f8"), *none, want, dims)
+        tolerance = 50 * np.finfo(dtype).eps * np.abs(want).max()
+        np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
+
+
+@every_way("conv2d")
+def test_relu_keeps_nan(way, dtype):
+    x = integers(0, (1, 3, 4, 4), dtype)
+    x[0, 1, 2, 2] = np.nan
+    w = integers(1, (17, 3, 1, 1), dtype) + 5
+    y = kernels.conv2d(x, w, activation="relu", **way.options)
+    assert np.isnan(y[0, :, 2, 2]).all()
+    assert np.isnan(y).sum() == 17
+
+
+# --- PyTorch -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "n2c3h9w8_k5r3x3_s1x1_p1x1_d1x1_g1",
+        "n2c4h11w9_k6r3x2_s2x1_p1x0_d1x2_g2",
+        "n1c6h9w9_k6r3x3_s2x2_p2x2_d2x2_g6",
+        "n2c4h10w12_k8r1x3_s3x2_p0x2_d1x3_g4",
+    ],
+)
+@pytest.mark.parametrize("backend", kernels.available_backends())
+def test_as_pytorch(case, backend):
+    torch = pytest.importorskip("torch")
+    dims = ConvDims.parse(case)
+    (top, _), (left, _) = dims.pad
+    shapes = (dims.x_shape, dims.w_shape, (dims.k,), dims.y_shape)
+    x, w, b, dy = (normals(i, s, np.float64) for i, s in enumerate(shapes))
+    how = dict(stride=dims.stride, dilation=dims.dilation, groups=dims.groups)
+    tx, tw, tb = (torch.tensor(a, requires_grad=True) for a in (x, w, b))
+    ty = torch.nn.functional.conv2d(tx, tw, tb, padding=(top, left), **how)
+    ty.backward(torch.tensor(dy))
+    how |= dict(padding=(top, left), backend=backend)
+    close = dict(rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(kernels.conv2d(x, w, b, **how), ty.detach(), **close)
+    np.testing.assert_allclose(kernels.conv2d_dx(dy, w, x.shape, **how), tx.grad, **close)
+    np.testing.assert_allclose(kernels.conv2d_dw(dy, x, w.shape, **how), tw.grad, **close)
+    np.testing.assert_allclose(kernels.conv2d_db(dy, backend=backend), tb.grad, **close)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [7, 8])
+def test_same_makes_ceil_size_over_stride(size, stride):
+    x, w = np.ones((1, 1, size, size), np.float32), np.ones((1, 1, 3, 2), np.float32)
+    for padding in ("same", "same_lower"):
+        y = kernels.conv2d(x, w, stride=stride, padding=padding, dilation=2)
+        assert y.shape[2:] == (-(-size // stride),) * 2
