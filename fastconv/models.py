@@ -24,7 +24,9 @@ from .layers import (
 __all__ = ["alexnet", "lenet5", "mlp"]
 
 
-def lenet5(classes: int = 10, in_channels: int = 1, rng: Any = None) -> Sequential:
+def lenet5(
+    classes: int = 10, in_channels: int = 1, rng: Any = None, dropout: float = 0.0
+) -> Sequential:
     """LeNet-5 for images of 28×28, with ReLU and max pooling: 61 706 parameters.
 
     After LeCun et al. 1998, whose 32×32 images are the padding of the first layer here.
@@ -33,9 +35,12 @@ def lenet5(classes: int = 10, in_channels: int = 1, rng: Any = None) -> Sequenti
     ----------
     classes, in_channels : int
     rng : int, Generator or None
-        For the initial weights.
+        For the initial weights and the dropout.
+    dropout : float
+        If not 0, before each Linear layer.
     """
     rng = np.random.default_rng(rng)
+    drop = [Dropout(dropout, rng) for _ in range(2)] if dropout else []
     return Sequential(
         Conv2d(in_channels, 6, 5, padding=2, rng=rng),  # 6 × 28 × 28
         ReLU(),
@@ -46,8 +51,10 @@ def lenet5(classes: int = 10, in_channels: int = 1, rng: Any = None) -> Sequenti
         Conv2d(16, 120, 5, rng=rng),  # 120 × 1 × 1
         ReLU(),
         Flatten(),
+        *drop[:1],
         Linear(120, 84, rng=rng),
         ReLU(),
+        *drop[1:],
         Linear(84, classes, rng=rng),
     )
 
