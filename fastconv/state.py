@@ -21,13 +21,14 @@ PathLike = str | os.PathLike[str]
 
 def _safetensors() -> Any:
     try:
+        import safetensors
         import safetensors.numpy
     except ImportError as error:
         raise ImportError(
             "a .safetensors file needs the safetensors package: "
             "pip install 'fastconv[safetensors]' (or use .npz)"
         ) from error
-    return safetensors.numpy
+    return safetensors
 
 
 def _write_npz(file: IO[bytes], arrays: dict[str, Array]) -> None:
@@ -35,25 +36,33 @@ def _write_npz(file: IO[bytes], arrays: dict[str, Array]) -> None:
 
 
 def _write_safetensors(file: IO[bytes], arrays: dict[str, Array]) -> None:
-    file.write(_safetensors().save(arrays))
+    file.write(_safetensors().numpy.save(arrays))
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
     from zipfile import BadZipFile  # NumPy imports it no sooner
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"load: {path} is not an .npz file of plain arrays ({error}); "
-            "pickled objects are never read"
-        ) from error
+    except (ValueError, BadZipFile, EOFError, TypeError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
-    found: dict[str, Array] = _safetensors().load_file(path)
+    package = _safetensors()
+    try:
+        found: dict[str, Array] = package.numpy.load_file(path)
+    except package.SafetensorError as error:
+        raise _unreadable(path, error) from error
     return found
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"load: {path} does not hold plain arrays in the format {path.suffix} ({error}); "
+        "pickled objects are never read"
+    )
 
 
 _WRITERS: dict[str, Callable[[IO[bytes], dict[str, Array]], None]] = {

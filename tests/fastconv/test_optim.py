@@ -62,11 +62,11 @@ def test_l1_makes_weights_sparse(rng):
     def small(**penalty):
         net = fc.Linear(30, 1, rng=0, dtype=np.float64)
         sgd = fc.SGD(net.parameters(), lr=0.01, **penalty)
-        fc.fit(net, (x, target), sgd, epochs=60, seed=0, loss=fc.mean_squared_error)
+        fc.fit(net, (x, target), sgd, epochs=300, batch_size=200, loss=fc.mean_squared_error)
         return np.count_nonzero(np.abs(net.weight.value) < 0.01)
 
     assert small(l1=0.3) >= 25
-    assert small(l2=0.3) < 15
+    assert small(l2=0.3) < 10
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (3, 2, 2, 2), (40, 3000)])  # the last: many blocks
@@ -111,7 +111,7 @@ def test_blocks_give_what_one_formula_gives(rng):
         v1 = g + 0.01 * w
         w1 = w - 0.1 * v1
         v2 = 0.9 * v1 + g + 0.01 * w1
-        np.testing.assert_allclose(value, w1 - 0.1 * v2, rtol=1e-12)
+        np.testing.assert_allclose(value, w1 - 0.1 * v2, rtol=1e-10, atol=1e-15)
         assert p.value is value
 
 
@@ -181,7 +181,7 @@ def test_bad_settings(settings, error, message):
     ],
 )
 def test_bad_parameters(given, error, message):
-    with pytest.raises(error, match="SGD: " + message):
+    with pytest.raises(error, match="SGD: .*" + message):
         fc.SGD(given, lr=0.1)
 
 

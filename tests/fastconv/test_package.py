@@ -1,0 +1,58 @@
+"""What `import fastconv` gives, and what it costs."""
+
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+import fastconv as fc
+
+
+def python(code):
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize("name", fc.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(fc, name) is not None
+
+
+def test_public_names_have_docstrings():
+    bare = [n for n in fc.__all__ if not (getattr(fc, n).__doc__ or "").strip()]
+    assert bare == []
+
+
+def test_version():
+    assert fc.__version__ == version("fastconv")
+    with pytest.raises(AttributeError, match="'fastconv' has no attribute 'conv3d'"):
+        fc.conv3d  # noqa: B018
+
+
+def test_import_loads_nothing_heavy():
+    loaded = python(
+        "import sys, numpy; before = set(sys.modules); import fastconv;"
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    others = set(loaded.split()) - sys.stdlib_module_names - {"numpy"}
+    # the editable install's own finder, where there is one, is named __editable__...
+    assert {name for name in others if not name.startswith("__editable__")} == {"fastconv"}
+
+
+def test_import_does_not_load_the_slow_parts_of_the_library_and_numpy():
+    """zipfile, gzip, json and hashlib cost milliseconds each, numpy.random 15."""
+    slow = "{'numpy.random', 'zipfile', 'gzip', 'json', 'hashlib', 'importlib.metadata'}"
+    assert (
+        python(
+            "import sys, numpy; before = set(sys.modules); import fastconv;"
+            f"print({slow} & (set(sys.modules) - before))"
+        )
+        == "set()"
+    )
+
+
+def test_submodules_come_on_demand():
+    assert python("import fastconv as fc; print(fc.datasets.mnist.__name__)") == "mnist"
+    assert fc.models.lenet5 is not None
+    assert fc.init.fans((2, 3)) == (3, 2)
