@@ -30,7 +30,7 @@ PathLike = str | os.PathLike[str]
 _TRAINING, _VALIDATION = "#1f6fb4", "#d1495b"
 _WEIGHTS, _MAPS, _IMAGE = "RdBu_r", "magma", "gray_r"
 _DPI = 150
-_WIDTH, _EDGE, _SCALE, _HEAD, _LARGEST_TILE = 9.0, 0.15, 0.85, 0.42, 1.35  # inches
+_WIDTH, _EDGE, _SCALE, _HEAD, _LARGEST_TILE = 9.0, 0.15, 0.95, 0.42, 1.35  # inches
 _GAP = 0.08  # between tiles, as part of a tile
 _MOST_FILTERS, _MOST_CHANNELS = 24, 12  # shown of a layer; a caption tells when there are more
 

@@ -1,0 +1,8 @@
+"""``python -m fastconv`` is the command ``fastconv``."""
+
+import sys
+
+from .cli import main
+
+
+sys.exit(main())
