@@ -33,19 +33,18 @@ class History:
 
     def __init__(self) -> None:
         self.interrupted = False
-        self._columns: dict[str, list[Value]] = {name: [] for name in COLUMNS}
+        self._rows: list[dict[str, Value]] = []
 
     def append(self, **row: Value) -> None:
         """Add an epoch: a value for every column."""
-        if row.keys() != self._columns.keys():
+        if row.keys() != set(COLUMNS):
             raise ValueError(f"History.append: a row has the columns {COLUMNS}, got {tuple(row)}")
-        for name, value in row.items():
-            self._columns[name].append(value)
+        self._rows.append(row)
 
     def __getitem__(self, column: str) -> list[Value]:
-        if column not in self._columns:
+        if column not in COLUMNS:
             raise KeyError(f"{column!r} is not a column; use one of {COLUMNS}")
-        return list(self._columns[column])
+        return [row[column] for row in self._rows]
 
     def keys(self) -> tuple[str, ...]:
         return COLUMNS
@@ -54,7 +53,7 @@ class History:
         return iter(COLUMNS)
 
     def __len__(self) -> int:
-        return len(self._columns["epoch"])
+        return len(self._rows)
 
     def as_dict(self) -> dict[str, list[Value]]:
         return {name: self[name] for name in COLUMNS}
@@ -66,7 +65,6 @@ class History:
         return json.dumps(self.as_dict())
 
     def __repr__(self) -> str:
-        if not len(self):
+        if not self._rows:
             return "History(no epochs)"
-        last = {name: column[-1] for name, column in self._columns.items()}
-        return f"History({len(self)} epochs, last: {last})"
+        return f"History({len(self)} epochs, last: {self._rows[-1]})"

@@ -51,7 +51,7 @@ class Dropout(Layer):
 
     def backward(self, dy: Array) -> Array:
         dy, scale = self._kept(dy)
-        return np.multiply(dy, scale)
+        return np.asarray(dy * scale)
 
     def reseed(self, seeds: np.random.SeedSequence) -> None:
         self.rng = np.random.default_rng(seeds)

@@ -1,5 +1,6 @@
 """Every layer against central differences, and the rules that all layers share."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -485,6 +486,17 @@ def test_predict_in_batches_gives_the_same_bits(n, rng):
     net = LAYERS["sequential"][0]()
     x = rng.normal(size=(n, 1, 6, 6))
     np.testing.assert_array_equal(net.predict(x, batch_size=4), net(x))
+
+
+def test_a_deep_copy_is_independent(rng):
+    net = LAYERS["sequential"][0]()
+    x = rng.normal(size=(2, 1, 6, 6))
+    before = net(x)
+    other = copy.deepcopy(net)
+    for p in other.parameters():
+        p.value += 1
+    np.testing.assert_array_equal(net(x), before)
+    assert not np.array_equal(other(x), before)
 
 
 def test_predict_batch_size():
