@@ -325,11 +325,14 @@ class ConvDims:
                 f"ConvDims.parse: {text!r} is not of the form "
                 "n2c8h14w14_k16r3x3_s2x2_p1x1_d1x1_g2 (asymmetric padding: p1:2x0:1)"
             )
-        kh, kw = _parse_pair(found["r"])
+        n, c, h, w, k = (int(found[name]) for name in "nchwk")
         return cls(
-            *(int(found[name]) for name in "nchwk"),
-            kh,
-            kw,
+            n,
+            c,
+            h,
+            w,
+            k,
+            *_parse_pair(found["r"]),
             _parse_pair(found["s"]),
             _parse_pads(found["p"]),
             _parse_pair(found["d"]),
@@ -502,11 +505,13 @@ class PoolDims:
                 f"PoolDims.parse: {text!r} is not of the form "
                 "n2c8h14w14_r3x3_s2x2_p1x1_d1x1 (then perhaps _ceil)"
             )
-        kh, kw = _parse_pair(found["r"])
+        n, c, h, w = (int(found[name]) for name in "nchw")
         return cls(
-            *(int(found[name]) for name in "nchw"),
-            kh,
-            kw,
+            n,
+            c,
+            h,
+            w,
+            *_parse_pair(found["r"]),
             _parse_pair(found["s"]),
             _parse_pads(found["p"]),
             _parse_pair(found["d"]),
