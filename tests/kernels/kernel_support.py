@@ -95,6 +95,16 @@ def every_way(verb: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("way", ways(verb), ids=str, indirect=True)
 
 
+def conv_options(dims: ConvDims) -> dict[str, Any]:
+    """The arguments of a public verb that mean these dims."""
+    return {
+        "stride": dims.stride,
+        "padding": dims.pad,
+        "dilation": dims.dilation,
+        "groups": dims.groups,
+    }
+
+
 def reference(verb: str) -> Any:
     """The specification of a verb: direct NumPy."""
     return registry.TABLE[verb][-1].load()

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from fastconv import kernels
 from fastconv.kernels import ConvDims
 from fastconv.kernels.arrays import is_channels_last
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +17,7 @@ from kernel_support import (
     OUT_MEMORIES,
     PADDINGS,
     assert_same,
+    conv_options,
     every_way,
     integers,
     laid_out,
@@ -26,6 +26,8 @@ from kernel_support import (
     poisoned,
     reference,
 )
+
+from fastconv import kernels
 
 
 every_case = pytest.mark.parametrize("case", CONV_CASES)
@@ -138,7 +140,7 @@ def unaligned(a):
 @every_way("conv2d")
 def test_arrays_that_no_kernel_can_walk(way, case, spoil, dtype):
     dims, x, w, b, dy = problem(case, dtype)
-    how = dict(stride=dims.stride, padding=dims.pad, dilation=dims.dilation, groups=dims.groups)
+    how = conv_options(dims)
     y = kernels.conv2d(spoil(x), spoil(w), spoil(b), **how, **way.options)
     assert_same(y, expected("conv2d", case, dtype, bias=True))
     dx = kernels.conv2d_dx(spoil(dy), spoil(w), dims.x_shape, **how, **way.options)
@@ -160,7 +162,7 @@ def test_out(way, case, out_memory, dtype):
             return unaligned(poisoned(shape, dtype))
         return poisoned(shape, dtype, out_memory)
 
-    how = dict(stride=dims.stride, padding=dims.pad, dilation=dims.dilation, groups=dims.groups)
+    how = conv_options(dims)
     y, dx, dw = place(dims.y_shape), place(dims.x_shape), place(dims.w_shape)
     assert kernels.conv2d(x, w, **how, **way.options, out=y) is y
     assert kernels.conv2d_dx(dy, w, dims.x_shape, **how, **way.options, out=dx) is dx
@@ -173,7 +175,7 @@ def test_out(way, case, out_memory, dtype):
 @every_way("conv2d")
 def test_result_has_the_memory_format_of_the_input(way, case, dtype):
     dims, x, w, _, dy = problem(case, dtype)
-    how = dict(stride=dims.stride, padding=dims.pad, dilation=dims.dilation, groups=dims.groups)
+    how = conv_options(dims)
     y = kernels.conv2d(laid_out(x, "channels-last"), w, **how, **way.options)
     dx = kernels.conv2d_dx(laid_out(dy, "channels-last"), w, dims.x_shape, **how, **way.options)
     assert is_channels_last(y)
@@ -247,7 +249,7 @@ def test_numerical_gradients(way, padding, stride, dilation, groups, memory):
     dx = kernels.conv2d_dx(dy, w, x.shape, **how)
     dw = kernels.conv2d_dw(dy, x, w.shape, **how)
     db = kernels.conv2d_db(dy, backend=way.impl.backend)
-    close = dict(rtol=1e-6, atol=1e-8)
+    close = {"rtol": 1e-6, "atol": 1e-8}
     f = numerical_gradient
     np.testing.assert_allclose(dx, f(lambda v: kernels.conv2d(v, w, b, **how), x, dy), **close)
     np.testing.assert_allclose(dw, f(lambda v: kernels.conv2d(x, v, b, **how), w, dy), **close)
@@ -303,12 +305,12 @@ def test_as_pytorch(case, backend):
     (top, _), (left, _) = dims.pad
     shapes = (dims.x_shape, dims.w_shape, (dims.k,), dims.y_shape)
     x, w, b, dy = (normals(i, s, np.float64) for i, s in enumerate(shapes))
-    how = dict(stride=dims.stride, dilation=dims.dilation, groups=dims.groups)
+    how = {"stride": dims.stride, "dilation": dims.dilation, "groups": dims.groups}
     tx, tw, tb = (torch.tensor(a, requires_grad=True) for a in (x, w, b))
     ty = torch.nn.functional.conv2d(tx, tw, tb, padding=(top, left), **how)
     ty.backward(torch.tensor(dy))
-    how |= dict(padding=(top, left), backend=backend)
-    close = dict(rtol=1e-10, atol=1e-10)
+    how |= {"padding": (top, left), "backend": backend}
+    close = {"rtol": 1e-10, "atol": 1e-10}
     np.testing.assert_allclose(kernels.conv2d(x, w, b, **how), ty.detach(), **close)
     np.testing.assert_allclose(kernels.conv2d_dx(dy, w, x.shape, **how), tx.grad, **close)
     np.testing.assert_allclose(kernels.conv2d_dw(dy, x, w.shape, **how), tw.grad, **close)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastconv import kernels
 from fastconv.kernels.arrays import is_channels_last
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,8 @@ from kernel_support import (
     poisoned,
     reference,
 )
+
+from fastconv import kernels
 
 
 # A power is not exact: a few roundings of the result, and of the terms that cancel in dx.
@@ -130,7 +131,7 @@ def test_any_shape(way, dtype, shape, size, beta, memory, out_memory):
 def test_numerical_gradient(way, size, memory):
     x = laid_out(normals(0, (1, 7, 2, 3), np.float64), memory)
     dy = laid_out(normals(1, x.shape, np.float64), memory)
-    how = dict(size=size, alpha=0.8, beta=0.75, k=1.5, backend=way.impl.backend)
+    how = {"size": size, "alpha": 0.8, "beta": 0.75, "k": 1.5, "backend": way.impl.backend}
     dx = kernels.local_response_norm_dx(dy, x, **how)
     want = numerical_gradient(lambda v: kernels.local_response_norm(v, **how), x, dy)
     np.testing.assert_allclose(dx, want, rtol=1e-6, atol=1e-8)
@@ -145,7 +146,7 @@ def test_as_pytorch(size, alpha, beta, k, backend):
     dy = normals(1, (2, 7, 3, 4), np.float64)
     y = torch.nn.functional.local_response_norm(x, size, alpha=alpha, beta=beta, k=k)
     y.backward(torch.tensor(dy))
-    how = dict(alpha=alpha, beta=beta, k=k, backend=backend)
+    how = {"alpha": alpha, "beta": beta, "k": k, "backend": backend}
     a = x.detach().numpy()
     got = kernels.local_response_norm(a, size, **how)
     np.testing.assert_allclose(got, y.detach(), rtol=1e-12, atol=1e-14)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastconv import kernels
 from fastconv.kernels import PoolDims
 from fastconv.kernels.arrays import is_channels_last
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +23,8 @@ from kernel_support import (
     poisoned,
     reference,
 )
+
+from fastconv import kernels
 
 
 SAMPLE = (
@@ -362,7 +363,7 @@ def test_any_shape_avg(way, dtype, dims, memory, out_memory, include_pad):
 def test_numerical_gradient_of_max(way, padding, ceil_mode, memory):
     x = np.random.default_rng(0).permutation(np.arange(60.0)).reshape(1, 2, 5, 6)  # distinct values
     x, backend = laid_out(x, memory), way.impl.backend
-    how = dict(kernel_size=(3, 4), stride=(2, 1), padding=padding, ceil_mode=ceil_mode)
+    how = {"kernel_size": (3, 4), "stride": (2, 1), "padding": padding, "ceil_mode": ceil_mode}
     y, indices = kernels.max_pool2d(x, **how, return_indices=True, backend=backend)
     dy = laid_out(normals(1, y.shape, np.float64), memory)
     dx = kernels.max_pool2d_dx(dy, indices, x.shape, backend=backend)
@@ -377,8 +378,8 @@ def test_numerical_gradient_of_max(way, padding, ceil_mode, memory):
 @every_way("avg_pool2d")
 def test_numerical_gradient_of_avg(way, padding, ceil_mode, include_pad, memory):
     x = laid_out(normals(0, (1, 2, 5, 6), np.float64), memory)
-    how = dict(kernel_size=(3, 4), stride=(2, 1), padding=padding, ceil_mode=ceil_mode)
-    how |= dict(count_include_pad=include_pad, backend=way.impl.backend)
+    how = {"kernel_size": (3, 4), "stride": (2, 1), "padding": padding, "ceil_mode": ceil_mode}
+    how |= {"count_include_pad": include_pad, "backend": way.impl.backend}
     dy = laid_out(normals(1, kernels.avg_pool2d(x, **how).shape, np.float64), memory)
     dx = kernels.avg_pool2d_dx(dy, x.shape, **how)
     want = numerical_gradient(lambda v: kernels.avg_pool2d(v, **how), x, dy)
@@ -397,7 +398,7 @@ def test_as_pytorch(kernel_size, stride, padding, ceil_mode, backend):
     torch = pytest.importorskip("torch")
     F = torch.nn.functional
     x = torch.tensor(normals(0, (2, 3, 8, 9), np.float64), requires_grad=True)
-    how = dict(kernel_size=kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode)
+    how = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "ceil_mode": ceil_mode}
     y, indices = F.max_pool2d(x, **how, return_indices=True)
     got, got_indices = kernels.max_pool2d(
         x.detach().numpy(), **how, return_indices=True, backend=backend
@@ -408,7 +409,7 @@ def test_as_pytorch(kernel_size, stride, padding, ceil_mode, backend):
         y = F.avg_pool2d(x, **how, count_include_pad=include_pad)
         dy = normals(1, tuple(y.shape), np.float64)
         (dx,) = torch.autograd.grad(y, x, torch.tensor(dy))
-        mine = how | dict(count_include_pad=include_pad, backend=backend)
+        mine = how | {"count_include_pad": include_pad, "backend": backend}
         got = kernels.avg_pool2d(x.detach().numpy(), **mine)
         np.testing.assert_allclose(got, y.detach(), rtol=1e-12, atol=1e-14)
         got = kernels.avg_pool2d_dx(dy, tuple(x.shape), **mine)
