@@ -47,10 +47,6 @@ from .summary import summary
 from .training import Callback, TrainingState, evaluate, fit
 
 
-if TYPE_CHECKING:
-    from . import datasets, plot
-
-
 __all__ = [
     "SGD",
     "AvgPool2d",
@@ -100,10 +96,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # What costs milliseconds to import is imported where it is asked for.
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("fastconv")
-    if name in ("datasets", "plot"):
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:
+    from . import datasets, plot
+
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> Any:
+        # What costs milliseconds to import is imported where it is asked for.
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("fastconv")
+        if name in ("datasets", "plot"):
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -159,6 +159,10 @@ class Layer:
         for name, a in arrays.items():
             mine[name].value[...] = a
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles are of the layer, not of its last batch."""
+        return {name: value for name, value in vars(self).items() if name != "_saved"}
+
     def _keep(self, saved: Any, y: Array) -> None:
         """Remember a forward pass in training: what backward needs, and what y was like."""
         self._saved = (saved, y.shape, y.dtype)

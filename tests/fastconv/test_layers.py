@@ -491,8 +491,11 @@ def test_predict_in_batches_gives_the_same_bits(n, rng):
 def test_a_deep_copy_is_independent(rng):
     net = LAYERS["sequential"][0]()
     x = rng.normal(size=(2, 1, 6, 6))
-    before = net(x)
+    before = net.forward(x)
+    net.forward(x, train=True)
     other = copy.deepcopy(net)
+    with pytest.raises(RuntimeError, match="call forward"):  # the pass is not copied
+        other.backward(np.ones((2, 3)))
     for p in other.parameters():
         p.value += 1
     np.testing.assert_array_equal(net(x), before)
