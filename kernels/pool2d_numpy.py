@@ -73,7 +73,8 @@ def max_pool2d_dx(dy: Array, indices: Array, dx: Array) -> None:
 def areas(dims: PoolDims, include_pad: bool, like: Array) -> Array:
     """The divisor of each window: (oh, ow)."""
     high, wide = dims.counts(0, include_pad), dims.counts(1, include_pad)
-    return np.asarray(high, like.dtype)[:, None] * np.asarray(wide, like.dtype)
+    area: Array = np.asarray(high, like.dtype)[:, None] * np.asarray(wide, like.dtype)
+    return area
 
 
 def avg_pool2d(x: Array, y: Array, dims: PoolDims, include_pad: bool) -> None:
