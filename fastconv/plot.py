@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -201,8 +200,9 @@ def _convolutions(who: str, net: Layer, x: Array) -> list[_Convolution]:
     """Every convolution whose maps are more than single pixels."""
     found = []
     leaves = list(net.leaves())
+    followers = [layer for _, layer in leaves[1:]] + [None]
     y = x.astype(net.dtype or x.dtype, copy=False)
-    for (name, layer), (_, after) in pairwise([*leaves, ("", None)]):
+    for (name, layer), after in zip(leaves, followers, strict=True):
         y = layer(y)
         if isinstance(layer, Conv2d) and y.shape[2:] != (1, 1):
             rectified = isinstance(after, ReLU)
@@ -288,7 +288,7 @@ def _wrong(accuracy: Sequence[Any]) -> list[Any]:
     return [None if a is None else 100 * (1 - a) for a in accuracy]
 
 
-def _figure(width: float, height: float, layout: str | None = "constrained") -> Any:
+def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
