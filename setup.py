@@ -11,6 +11,7 @@ from glob import glob
 
 from setuptools import Extension, setup
 
+
 DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
 OPTIMISE = ["-O0", "-g"] if DEBUG else ["-O3"]
 WARN = ["-Wall", "-Wextra"] + (["-Werror"] if os.environ.get("FASTCONV_WERROR") == "1" else [])
@@ -25,7 +26,10 @@ ISA_FLAGS = {
     "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx2", "-mfma"],
     "neon": [],
 }
-ISAS = {"x86_64": ["scalar", "sse2", "avx2", "avx512"], "amd64": ["scalar", "sse2", "avx2", "avx512"]}
+ISAS = {
+    "x86_64": ["scalar", "sse2", "avx2", "avx512"],
+    "amd64": ["scalar", "sse2", "avx2", "avx512"],
+}
 ISAS |= {"aarch64": ["scalar", "neon"], "arm64": ["scalar", "neon"]}
 
 

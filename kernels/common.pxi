@@ -58,6 +58,14 @@ cdef int run(fc_task task, void *context, Py_ssize_t count, Py_ssize_t work,
     return 0
 
 
+cdef inline char *take(size_t bytes) except NULL:
+    """Memory for one call, to be given back with the same size."""
+    cdef void *memory = runtime.take(bytes)
+    if memory == NULL:
+        raise MemoryError(f"no memory for {bytes} bytes of packed arrays")
+    return <char *>memory
+
+
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 

@@ -8,6 +8,7 @@ columns is one run of KW·C numbers, so first layers with few channels have long
 __all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx"]
 
 include "conv2d_engine.pxi"
+include "conv2d_planar.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -49,16 +50,52 @@ cdef int unroll(Gram *g, Py_ssize_t work) except -1:
     return 0
 
 
+cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
+    """Few filters: lanes are columns.  Returns whether the walk was done."""
+    if not planar_pays(k):
+        return False
+    planar_walk(k, f, bias)
+    return True
+
+
+# ---- a window as large as the image is a linear layer ----
+
+def _memory_order(a):
+    """The order of axes in which an array lies in one piece: NCHW, NHWC or None."""
+    for order in ((0, 1, 2, 3), (0, 2, 3, 1)):
+        if a.transpose(order).flags.c_contiguous:
+            return order
+    return None
+
+
+def _flat(a, order):
+    """All but the first axis as channels of a 1×1 plane; a view where memory allows."""
+    return a.transpose(order).reshape(a.shape[0], -1, 1, 1)
+
+
 def conv2d(x, w, b, y, dims, bint relu=False):
+    order = _memory_order(x) if dims.flattened else None
+    if order is not None:
+        x, w, dims = _flat(x, order), _flat(w, order), dims.flattened
     forward(x, w, b, y, dims, relu)
 
 
 def conv2d_dx(dy, w, dx, dims):
+    order = _memory_order(dx) if dims.flattened else None
+    if order is not None:
+        dx, w, dims = _flat(dx, order), _flat(w, order), dims.flattened
     backward(dy, w, dx, dims)
 
 
 def conv2d_dw(dy, x, dw, dims):
-    weights_gradient(dy, x, dw, dims)
+    order = _memory_order(x) if dims.flattened else None
+    if order is None:
+        weights_gradient(dy, x, dw, dims)
+        return
+    flat = _flat(dw, order)
+    weights_gradient(dy, _flat(x, order), flat, dims.flattened)
+    if order != (0, 1, 2, 3) or not dw.flags.c_contiguous:     # flat is a copy
+        dw.transpose(order)[...] = flat.reshape(dw.transpose(order).shape)
 
 
 # ---- db ----

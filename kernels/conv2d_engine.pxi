@@ -18,7 +18,8 @@
 # whose bands follow one another: so the bits do not depend on the number of threads.
 #
 # The including module defines where rows come from: place_rows and unroll, product_depth,
-# depth_offset and row_step, and the pixels and bytes that it can take.
+# depth_offset and row_step, the pixels and bytes that it can take, and in special_walk
+# whatever it does in another way.
 
 include "common.pxi"
 
@@ -243,23 +244,48 @@ cdef void pack_panel(void *context, Py_ssize_t index, void *scratch) noexcept no
     cdef Py_ssize_t group = index // k.panels, first = index % k.panels * k.panel
     cdef Py_ssize_t columns = least(k.panel, k.cout - first)
     cdef Py_ssize_t width = ceil_div(columns, k.tiles.lanes) * k.tiles.lanes
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t rows, in_step, row_step, i, j, c
     cdef char *at = job.packed + (group * k.group_size + first * k.depth) * k.item
     cdef char *tap
     if columns < width and not job.unpack:
         memset(at, 0, k.depth * width * k.item)
     for i in range(k.h.taps):
         for j in range(k.w.taps):
-            tap = f.w.at + k.item * (
-                group * f.group_step + first * f.out_step
-                + (k.h.k_first + i * k.h.k_step) * f.w.step[2]
-                + (k.w.k_first + j * k.w.k_step) * f.w.step[3]
-            )
-            if job.unpack:
-                k.tiles.copy(k.cin, columns, tap, f.in_step, f.out_step, at, width, 1)
-            else:
-                k.tiles.copy(k.cin, columns, at, width, 1, tap, f.in_step, f.out_step)
-            at += k.cin * width * k.item
+            tap = filter_tap(k, f, group, first, i, j)
+            if not flat_taps(k, f):
+                pack_copy(job, k.cin, columns, at, width, tap, f.in_step)
+                at += k.cin * width * k.item
+                continue
+            # the taps of a channel are neighbours in w: a transpose per channel
+            rows, row_step = k.h.taps * k.w.taps, k.cin * width
+            for c in range(k.cin):
+                pack_copy(job, rows, columns, at + c * width * k.item, row_step,
+                          tap + c * f.in_step * k.item, k.w.k_step)
+            return
+
+
+cdef inline char *filter_tap(Walk *k, Filters *f, Py_ssize_t group, Py_ssize_t first,
+                             Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+    return f.w.at + k.item * (
+        group * f.group_step + first * f.out_step
+        + (k.h.k_first + i * k.h.k_step) * f.w.step[2]
+        + (k.w.k_first + j * k.w.k_step) * f.w.step[3]
+    )
+
+
+cdef inline bint flat_taps(Walk *k, Filters *f) noexcept nogil:
+    return (k.h.k_step == k.w.k_step and (k.w.k_step == 1 or k.w.k_step == -1)
+            and f.w.step[3] == 1 and f.w.step[2] == k.w.taps and k.h.taps * k.w.taps > 1)
+
+
+cdef inline void pack_copy(PackJob *job, Py_ssize_t rows, Py_ssize_t columns, char *packed,
+                           Py_ssize_t packed_row, char *tap, Py_ssize_t tap_row) noexcept nogil:
+    if job.unpack:
+        job.walk.tiles.copy(rows, columns, tap, tap_row, job.filters.out_step,
+                            packed, packed_row, 1)
+    else:
+        job.walk.tiles.copy(rows, columns, packed, packed_row, 1,
+                            tap, tap_row, job.filters.out_step)
 
 
 cdef int pack(Walk *k, Filters *f, char *packed, bint unpack) except -1:
@@ -289,6 +315,12 @@ cdef void set_panels(Walk *k) noexcept:
 
 # ---- forward and dx ----
 
+cdef inline void packed_panel(Walk *k, fc_product *p) noexcept nogil:
+    p.w_offset, p.by_row = NULL, False
+    p.each = k.tiles.lanes
+    p.c_vector = k.tiles.lanes
+
+
 cdef void multiply_tiles(Walk *k, Band *b, fc_product *p, char **row, char **target,
                          Py_ssize_t shift, char *sums) noexcept nogil:
     """All tiles of pixels of a band, into the result (at `shift`) or into `sums`."""
@@ -313,6 +345,7 @@ cdef void multiply_band(Walk *k, Band *b, Py_ssize_t panel, char **row, char **t
     cdef Py_ssize_t shifted[1]
     cdef char *packed
     product_depth(k, &taps, &run)
+    packed_panel(k, &p)
     p.columns = <int>least(k.panel, k.cout - panel * k.panel)
     p.vectors = <int>ceil_div(p.columns, k.tiles.lanes)
     p.step = 1
@@ -402,6 +435,7 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) exce
     """Pack the filters, cut the result into bands, do them."""
     cdef Py_ssize_t tasks, wanted = TASKS_PER_THREAD * get_num_threads()
     cdef Py_ssize_t work
+    cdef size_t packed_bytes
     k.packed = k.bias = NULL
     k.offset = NULL
     read_axis(rows, &k.h)
@@ -409,23 +443,25 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) exce
     if k.images * k.h.size_out * k.w.size_out == 0:
         return 0
     set_panels(k)
+    if special_walk(k, f, bias):
+        return 0
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
     cut_bands(k, most_pixels(k), BAND_BYTES, wanted)
     tasks = k.groups * k.row_bands * k.column_bands
     k.chunks = least(k.panels, ceil_div(wanted, tasks))
     work = tasks * k.rows * k.columns * k.depth * k.panels * k.panel // 32
+    packed_bytes = k.groups * k.group_size * k.item + 64
     try:
         lay_rows(k)
         lay_scratch(k)
-        k.packed = <char *>malloc(k.groups * k.group_size * k.item + 64)
-        if k.packed == NULL:
-            raise MemoryError("no memory for the packed filters")
+        k.packed = take(packed_bytes)
         pack(k, f, k.packed, False)
         if bias != NULL:
             pack_bias(k, bias)
         run(band_task, k, tasks * k.chunks, work, k.scratch)
     finally:
-        free(k.packed)
+        if k.packed != NULL:
+            runtime.give(k.packed, packed_bytes)
         free(k.bias)
         free(k.offset)
     return 0
@@ -521,6 +557,7 @@ cdef void gram_multiply(void *context, Py_ssize_t index, void *scratch) noexcept
     p.columns = <int>least(k.panel, k.cout - panel * k.panel)
     p.vectors = <int>ceil_div(p.columns, k.tiles.lanes)
     width = p.vectors * k.tiles.lanes
+    packed_panel(k, &p)
     p.columns = <int>width
     p.taps, p.run, p.step, p.offset = g.taps, g.run, g.step, g.row_offset
     p.w = g.grads + panel * k.panel * g.band.pixels * k.item
@@ -601,6 +638,7 @@ cdef int weights_gradient(object dy, object x, object dw, object dims) except -1
     cdef Gram g
     cdef Filters f
     cdef Py_ssize_t group, pixels
+    cdef size_t bytes
     cdef char *memory = NULL
     k.tiles, k.item = tiles_of(x), x.dtype.itemsize
     borrow(x, False, &k.source)
@@ -623,14 +661,14 @@ cdef int weights_gradient(object dy, object x, object dw, object dims) except -1
     g.walk = &k
     try:
         lay_rows(&k)
-        memory = <char *>malloc(gram_layout(&g, NULL))
-        if memory == NULL:
-            raise MemoryError("no memory for the bands of dw")
+        bytes = gram_layout(&g, NULL)
+        memory = take(bytes)
         gram_layout(&g, memory)
         for group in range(k.groups):
             gram_bands(&g, group)
         pack(&k, &f, g.total, True)
     finally:
-        free(memory)
+        if memory != NULL:
+            runtime.give(memory, bytes)
         free(k.offset)
     return 0

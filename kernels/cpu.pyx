@@ -61,4 +61,5 @@ def _chosen(limit):
 
 
 _runtime.parallel = fc_parallel
+_runtime.take, _runtime.give = fc_take, fc_give
 use_isa(_chosen(os.environ.get("FASTCONV_MAX_ISA", "")))

@@ -231,7 +231,18 @@ class ConvDims:
     def flops(self) -> int:
         return 2 * self.macs
 
-    @property
+    @cached_property
+    def flattened(self) -> ConvDims | None:
+        """The same product as a 1×1 convolution, where one window is the whole image.
+
+        So it is in LeNet's last convolution: a linear layer of C·H·W inputs.
+        """
+        whole = (self.kh, self.kw) == (self.h, self.w) == self.window
+        if not whole or any(map(any, self.pad)) or self.groups > 1 or self.h * self.w == 1:
+            return None
+        return ConvDims(self.n, self.c * self.h * self.w, 1, 1, self.k, 1, 1)
+
+    @cached_property
     def forward_taps(self) -> tuple[TapAxis, TapAxis]:
         """The rows' and the columns' walk of the forward convolution."""
         return self._forward_axis(0), self._forward_axis(1)

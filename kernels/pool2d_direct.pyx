@@ -98,53 +98,76 @@ cdef void set_taps(Job *job, fc_windows *p, Py_ssize_t rows, Py_ssize_t columns)
             )
 
 
-cdef void pool_row(Job *job, fc_windows *p, Py_ssize_t unit, Py_ssize_t row) noexcept nogil:
-    cdef Py_ssize_t i, j, y, x, rows, columns, set_columns = -1, column = 0, count
-    cdef char *source = unit_at(job, &job.x, unit, job.item)
-    cdef char *target = unit_at(job, &job.y, unit, job.item) + row * job.y.step[2] * job.item
-    cdef char *index = NULL
-    cdef char *at
-    if job.indexed:
-        index = unit_at(job, &job.index, unit, 4) + row * job.index.step[2] * 4
-    rows = real_taps(&job.h, row, &i)
+cdef void pool_block(Job *job, fc_windows *p, Py_ssize_t unit, Py_ssize_t row, Py_ssize_t rows,
+                     Py_ssize_t column, Py_ssize_t columns) noexcept nogil:
+    """rows × columns results whose windows have as many real taps each."""
+    cdef Py_ssize_t i, j, y, x
+    cdef Py_ssize_t tap_rows = real_taps(&job.h, row, &i)
+    cdef Py_ssize_t tap_columns = real_taps(&job.w, column, &j)
+    cdef char *source
+    cdef char *target
+    cdef int32_t *index = NULL
     y = row * job.h.stride - job.h.pad + i * job.h.dilation
-    while column < job.w.out:
-        columns = real_taps(&job.w, column, &j)
-        x = column * job.w.stride - job.w.pad + j * job.w.dilation
-        count = 1 if job.by_channel else neighbours(&job.w, column)
-        if columns != set_columns:
-            set_taps(job, p, rows, columns)
-            set_columns = columns
-        p.count = job.channels if job.by_channel else count
-        p.index_first = <int32_t>(y * job.w.size + x)
-        at = source + (y * job.x.step[2] + x * job.x.step[3]) * job.item
-        if job.mean:
-            p.area = job.heights[row] * job.widths[column]
-            job.tiles.mean_windows(p, at, target + column * job.y.step[3] * job.item)
-        else:
-            job.tiles.max_windows(
-                p, at, target + column * job.y.step[3] * job.item,
-                <int32_t *>(index + column * job.index.step[3] * 4) if job.indexed else NULL,
-            )
-        column += count
+    x = column * job.w.stride - job.w.pad + j * job.w.dilation
+    set_taps(job, p, tap_rows, tap_columns)
+    source = unit_at(job, &job.x, unit, job.item)
+    source += (y * job.x.step[2] + x * job.x.step[3]) * job.item
+    target = unit_at(job, &job.y, unit, job.item)
+    target += (row * job.y.step[2] + column * job.y.step[3]) * job.item
+    if job.indexed:
+        index = <int32_t *>unit_at(job, &job.index, unit, sizeof(int32_t))
+        index += row * job.index.step[2] + column * job.index.step[3]
+    p.first_index = <int32_t>(y * job.w.size + x)
+    p.rows, p.lanes = rows, columns
+    if job.by_channel:      # rows == 1 here: the tile's rows are the columns of one row
+        p.rows, p.lanes = columns, job.channels
+    if job.mean:
+        p.area = job.heights[row] * job.widths[column]
+        job.tiles.mean_windows(p, source, target)
+    else:
+        job.tiles.max_windows(p, source, target, index)
+
+
+cdef void pool_unit(Job *job, fc_windows *p, Py_ssize_t unit, Py_ssize_t first,
+                    Py_ssize_t last) noexcept nogil:
+    """Rows [first, last) of an image or plane, cut where windows reach over an edge."""
+    cdef Py_ssize_t row = first, column, rows, columns
+    while row < last:
+        rows = 1 if job.by_channel else least(neighbours(&job.h, row), last - row)
+        column = 0
+        while column < job.w.out:
+            columns = neighbours(&job.w, column)
+            pool_block(job, p, unit, row, rows, column, columns)
+            column += columns
+        row += rows
+
+
+cdef void lay_windows(Job *job, fc_windows *p) noexcept nogil:
+    """Steps from window to window: lanes are channels, or columns."""
+    cdef Axis *h = &job.h
+    cdef Axis *w = &job.w
+    if job.by_channel:
+        p.x_row, p.x_lane = w.stride * job.x.step[3], job.x.step[1]
+        p.y_row, p.y_lane = job.y.step[3], job.y.step[1]
+        p.index_row, p.index_lane = job.index.step[3], job.index.step[1]
+        p.next_row, p.next_lane = <int32_t>w.stride, 0
+    else:
+        p.x_row, p.x_lane = h.stride * job.x.step[2], w.stride * job.x.step[3]
+        p.y_row, p.y_lane = job.y.step[2], job.y.step[3]
+        p.index_row, p.index_lane = job.index.step[2], job.index.step[3]
+        p.next_row, p.next_lane = <int32_t>(h.stride * w.size), <int32_t>w.stride
 
 
 cdef void pool_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
     cdef Job *job = <Job *>context
-    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, row
-    cdef Py_ssize_t part = task % job.row_parts * job.rows
+    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit
+    cdef Py_ssize_t row = task % job.row_parts * job.rows
     cdef fc_windows p
     p.offset = <Py_ssize_t *>scratch
     p.index = <int32_t *>(p.offset + job.h.kernel * job.w.kernel)
-    if job.by_channel:
-        p.x_step, p.y_step, p.index_lane = job.x.step[1], job.y.step[1], 0
-        p.index_step = job.index.step[1]
-    else:
-        p.x_step, p.y_step = job.w.stride * job.x.step[3], job.y.step[3]
-        p.index_lane, p.index_step = <int32_t>job.w.stride, job.index.step[3]
+    lay_windows(job, &p)
     for unit in range(first, least(first + job.units_per_task, job.units)):
-        for row in range(part, least(part + job.rows, job.h.out)):
-            pool_row(job, &p, unit, row)
+        pool_unit(job, &p, unit, row, least(row + job.rows, job.h.out))
 
 
 cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
@@ -201,18 +224,26 @@ def avg_pool2d(x, y, dims, bint include_pad):
 cdef void clear(Job *job, Py_ssize_t rows, Py_ssize_t columns, char *to, Py_ssize_t row_step,
                 Py_ssize_t column_step) noexcept nogil:
     cdef double zero = 0
-    job.tiles.copy(rows, columns, to, row_step, column_step, &zero, 0, 0)
+    cdef Py_ssize_t r
+    if column_step == 1:
+        for r in range(rows):
+            memset(to + r * row_step * job.item, 0, columns * job.item)
+    else:
+        job.tiles.copy(rows, columns, to, row_step, column_step, &zero, 0, 0)
 
 
-cdef void share_row(Job *job, Py_ssize_t unit, Py_ssize_t y) noexcept nogil:
-    """Row y of dx: what it gets from every window over it, offset by offset."""
-    cdef Py_ssize_t i, j, row, first, last, column
+cdef void share_row(Job *job, Py_ssize_t unit, Py_ssize_t y, char *shares) noexcept nogil:
+    """Row y of dx: what it gets from every window over it, offset by offset.
+
+    shares: a row of dy / area, as [columns][channels].
+    """
+    cdef Py_ssize_t i, j, row, first, last
+    cdef Py_ssize_t lanes = job.channels if job.by_channel else 1
+    cdef Py_ssize_t lane = job.x.step[1]
     cdef Axis *w = &job.w
     cdef char *to = unit_at(job, &job.x, unit, job.item) + y * job.x.step[2] * job.item
-    cdef char *grads
-    cdef char *at
     if job.by_channel:
-        clear(job, w.size, job.channels, to, job.x.step[3], job.x.step[1])
+        clear(job, w.size, lanes, to, job.x.step[3], lane)
     else:
         clear(job, 1, w.size, to, 0, job.x.step[3])
     for i in range(job.h.kernel):
@@ -220,25 +251,27 @@ cdef void share_row(Job *job, Py_ssize_t unit, Py_ssize_t y) noexcept nogil:
         if row < 0 or row % job.h.stride or row // job.h.stride >= job.h.out:
             continue
         row = row // job.h.stride
-        grads = unit_at(job, &job.y, unit, job.item) + row * job.y.step[2] * job.item
+        job.tiles.divide(
+            w.out, lanes, shares,
+            unit_at(job, &job.y, unit, job.item) + row * job.y.step[2] * job.item,
+            job.y.step[3], job.y.step[1], job.heights[row], job.widths,
+        )
         for j in range(w.kernel):
             first = ceil_div(w.pad - j, w.stride) if w.pad > j else 0
             if w.size - 1 + w.pad < j:
                 continue
             last = least(w.out, (w.size - 1 + w.pad - j) // w.stride + 1)
-            at = to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item
-            if not job.by_channel:
-                job.tiles.add_share(
-                    last - first, at, w.stride * job.x.step[3],
-                    grads + first * job.y.step[3] * job.item, job.y.step[3],
-                    job.heights[row], job.widths + first, 1,
+            if job.by_channel:
+                job.tiles.add(
+                    last - first, lanes,
+                    to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item,
+                    w.stride * job.x.step[3], lane, shares + first * lanes * job.item, lanes, 1,
                 )
-                continue
-            for column in range(first, last):
-                job.tiles.add_share(
-                    job.channels, at + (column - first) * w.stride * job.x.step[3] * job.item,
-                    job.x.step[1], grads + column * job.y.step[3] * job.item, job.y.step[1],
-                    job.heights[row], job.widths + column, 0,
+            else:
+                job.tiles.add(
+                    1, last - first,
+                    to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item,
+                    0, w.stride * job.x.step[3], shares + first * job.item, 0, 1,
                 )
 
 
@@ -248,7 +281,7 @@ cdef void share_task(void *context, Py_ssize_t task, void *scratch) noexcept nog
     cdef Py_ssize_t part = task % job.row_parts * job.rows
     for unit in range(first, least(first + job.units_per_task, job.units)):
         for y in range(part, least(part + job.rows, job.h.size)):
-            share_row(job, unit, y)
+            share_row(job, unit, y, <char *>scratch)
 
 
 def avg_pool2d_dx(dy, dx, dims, bint include_pad):
@@ -264,7 +297,8 @@ def avg_pool2d_dx(dy, dx, dims, bint include_pad):
     cut_tasks(&job, job.h.size, job.w.size)
     set_areas(&job, dims, include_pad)
     try:
-        run(share_task, &job, tasks_of(&job), dy.size * dims.kh * dims.kw // 2, 0)
+        run(share_task, &job, tasks_of(&job), dy.size * dims.kh * dims.kw // 2,
+            job.w.out * (job.channels if job.by_channel else 1) * job.item)
     finally:
         free(job.heights)
 

@@ -11,6 +11,8 @@
 typedef struct {
     const fc_tiles *tiles[2]; /* float, double */
     int (*parallel)(fc_task task, void *context, ptrdiff_t count, int threads, size_t scratch);
+    void *(*take)(size_t bytes);
+    void (*give)(void *memory, size_t bytes);
 } fc_runtime;
 
 #endif

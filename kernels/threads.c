@@ -18,7 +18,7 @@
 
 enum { MOST_WORKERS = 255, ALIGN = 64 };
 enum { SPIN_NS = 50 * 1000 };  /* how long an idle worker watches before it sleeps */
-enum { SLABS = 64, SLAB = 1 << 20, KEEP = 8 << 20 }; /* scratch kept: sizes in bytes */
+enum { SLABS = 64, SLAB = 1 << 20, KEEP = 16 << 20 }; /* bytes of a slab; kept in all */
 
 static struct {
     pthread_mutex_t owner;      /* held by the caller whose job the workers do */
@@ -39,7 +39,7 @@ static struct {
           .door = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER};
 
-/* ---- scratch: slabs are kept between jobs, so that their pages are mapped once ---- */
+/* ---- memory: slabs of a few sizes are kept between calls ---- */
 
 static struct {
     pthread_mutex_t lock;
@@ -53,7 +53,7 @@ static size_t slab_size(size_t bytes)
     return bytes < SLAB ? SLAB : (bytes + SLAB - 1) / SLAB * SLAB;
 }
 
-static void *scratch_take(size_t bytes)
+void *fc_take(size_t bytes)
 {
     size_t size = slab_size(bytes);
     void *at = NULL;
@@ -68,7 +68,7 @@ static void *scratch_take(size_t bytes)
     return at ? at : aligned_alloc(ALIGN, size);
 }
 
-static void scratch_give(void *at, size_t bytes)
+void fc_give(void *at, size_t bytes)
 {
     size_t size = slab_size(bytes);
     pthread_mutex_lock(&kept.lock);
@@ -208,12 +208,12 @@ static void wait_for_workers(int tickets)
 
 static int run_alone(fc_task task, void *context, ptrdiff_t count, size_t bytes)
 {
-    void *scratch = bytes ? scratch_take(bytes) : NULL;
+    void *scratch = bytes ? fc_take(bytes) : NULL;
     if (bytes && !scratch) return -1;
     typeof(flush_denormals()) before = flush_denormals();
     for (ptrdiff_t i = 0; i < count; i++) task(context, i, scratch);
     restore_denormals(before);
-    if (bytes) scratch_give(scratch, bytes);
+    if (bytes) fc_give(scratch, bytes);
     return 0;
 }
 
@@ -223,7 +223,7 @@ static int run_together(fc_task task, void *context, ptrdiff_t count, int thread
     int tickets = threads - 1 < pool.workers ? threads - 1 : pool.workers;
     int taken = 0;
     while (bytes && taken <= tickets) {
-        pool.scratch[taken] = scratch_take(bytes);
+        pool.scratch[taken] = fc_take(bytes);
         if (!pool.scratch[taken]) break;
         taken++;
     }
@@ -236,7 +236,7 @@ static int run_together(fc_task task, void *context, ptrdiff_t count, int thread
         restore_denormals(before);
         wait_for_workers(tickets);
     }
-    while (taken) scratch_give(pool.scratch[--taken], bytes);
+    while (taken) fc_give(pool.scratch[--taken], bytes);
     return short_of_memory ? -1 : 0;
 }
 

@@ -17,6 +17,11 @@ typedef void (*fc_task)(void *context, ptrdiff_t index, void *scratch);
  * Returns 0, or -1 if there was no memory for scratch (then no task has run). */
 int fc_parallel(fc_task task, void *context, ptrdiff_t count, int threads, size_t scratch);
 
+/* Memory for one call: kept between calls up to a few MiB, so that its pages are mapped once.
+ * Aligned to a cache line; NULL if there is none. */
+void *fc_take(size_t bytes);
+void fc_give(void *memory, size_t bytes);
+
 /* What is known of the pool, for reports and tests. */
 int fc_workers(void);
 

@@ -8,16 +8,18 @@ cdef extern from "simd/fc.h" nogil:
     ctypedef struct fc_product:
         Py_ssize_t taps, run, step
         const Py_ssize_t *offset
+        const Py_ssize_t *w_offset
         const void *w
+        Py_ssize_t w_step, w_vector, c_vector
         const void *bias
-        int vectors, columns, accumulate, relu
+        int by_row, vectors, columns, each, accumulate, relu
 
     ctypedef struct fc_windows:
-        Py_ssize_t taps, count
+        Py_ssize_t taps, rows, lanes
         const Py_ssize_t *offset
         const int32_t *index
-        Py_ssize_t x_step, y_step, index_step
-        int32_t index_first, index_lane
+        Py_ssize_t x_row, x_lane, y_row, y_lane, index_row, index_lane
+        int32_t first_index, next_row, next_lane
         double area
 
     ctypedef struct fc_lrn:
@@ -33,9 +35,12 @@ cdef extern from "simd/fc.h" nogil:
                   Py_ssize_t x_column) noexcept nogil
         void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index) noexcept nogil
         void mean_windows(const fc_windows *p, const void *x, void *y) noexcept nogil
-        void add_share(Py_ssize_t count, void *y, Py_ssize_t y_step, const void *x,
-                       Py_ssize_t x_step, double height, const double *width,
-                       Py_ssize_t width_step) noexcept nogil
+        void add(Py_ssize_t rows, Py_ssize_t lanes, void *y, Py_ssize_t y_row,
+                 Py_ssize_t y_lane, const void *x, Py_ssize_t x_row,
+                 Py_ssize_t x_lane) noexcept nogil
+        void divide(Py_ssize_t rows, Py_ssize_t lanes, void *y, const void *x,
+                    Py_ssize_t x_row, Py_ssize_t x_lane, double height,
+                    const double *width) noexcept nogil
         void add_at(Py_ssize_t count, void *y, Py_ssize_t y_step, Py_ssize_t y_lane,
                     const void *x, Py_ssize_t x_step, const int32_t *index,
                     Py_ssize_t index_step) noexcept nogil
@@ -51,6 +56,8 @@ cdef extern from "simd/fc.h" nogil:
 cdef extern from "threads.h" nogil:
     ctypedef void (*fc_task)(void *context, Py_ssize_t index, void *scratch) noexcept nogil
     int fc_parallel(fc_task task, void *context, Py_ssize_t count, int threads, size_t scratch)
+    void *fc_take(size_t bytes)
+    void fc_give(void *memory, size_t bytes)
     int fc_workers()
 
 
@@ -61,3 +68,5 @@ cdef extern from "runtime.h" nogil:
         const fc_tiles *tiles[2]
         int parallel(fc_task task, void *context, Py_ssize_t count, int threads,
                      size_t scratch) noexcept nogil
+        void *take(size_t bytes) noexcept nogil
+        void give(void *memory, size_t bytes) noexcept nogil

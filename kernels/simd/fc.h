@@ -11,24 +11,36 @@
 
 #define FC_INLINE static inline __attribute__((always_inline, unused))
 
-/* c[m][j] = bias[j] + Σ over taps t and i < run of a[m][offset[t] + i·step] · w[t][i][j],
- * or c[m][j] += … with accumulate; then max(·, 0) with relu. */
+/* c[m][v][j] = Σ over taps t and i < run of
+ *              a[m][offset[t] + i·step] · w[w_offset[t] + i·w_step + v·w_vector + j]
+ * for rows m, vectors v and their lanes j; to it comes bias[v][j], or what c held before with
+ * accumulate; then max(·, 0) with relu.
+ *
+ * Packed panels (w_offset NULL): w is [taps][run][vectors][lanes], zero beyond the columns.
+ * Otherwise w is a plane that is read where it lies; lanes that are not stored may read
+ * anything, up to a vector behind the last column. */
 typedef struct {
     ptrdiff_t taps, run, step;
-    const ptrdiff_t *offset; /* [taps] */
-    const void *w;           /* [taps][run][vectors · lanes], zero beyond columns */
-    const void *bias;        /* [vectors · lanes], or NULL */
-    int vectors, columns;    /* columns: how many of vectors · lanes are written */
+    const ptrdiff_t *offset, *w_offset; /* [taps] */
+    const void *w;
+    ptrdiff_t w_step, w_vector;
+    ptrdiff_t c_vector;   /* vector v of row m is stored at c[m] + v·c_vector */
+    const void *bias;     /* [vectors][lanes]; one number per row if by_row; or NULL */
+    int by_row;
+    int vectors, columns; /* vectors, each of at most `each` columns; columns in all */
+    int each;
     int accumulate, relu;
 } fc_product;
 
-/* Windows of pooling, one per lane: lane l of tap t reads x[offset[t] + l·x_step]. */
+/* Windows of pooling: rows × lanes of them, with the same taps.  Tap t of lane l in row r
+ * reads x[offset[t] + r·x_row + l·x_lane]; its result goes to y[r·y_row + l·y_lane], its index
+ * index[t] + first_index + r·next_row + l·next_lane to the same place by index_row and _lane. */
 typedef struct {
-    ptrdiff_t taps, count;   /* count: lanes */
+    ptrdiff_t taps, rows, lanes;
     const ptrdiff_t *offset; /* [taps] */
-    const int32_t *index;    /* [taps] flat position of a cell in its plane */
-    ptrdiff_t x_step, y_step, index_step; /* index_step: of the stored indices' memory */
-    int32_t index_first, index_lane; /* what is added to an index, and what per lane */
+    const int32_t *index;    /* [taps] */
+    ptrdiff_t x_row, x_lane, y_row, y_lane, index_row, index_lane;
+    int32_t first_index, next_row, next_lane;
     double area;             /* divisor of an average */
 } fc_windows;
 
@@ -49,8 +61,10 @@ typedef struct {
                  const void *x, ptrdiff_t x_row, ptrdiff_t x_column);
     void (*max_windows)(const fc_windows *p, const void *x, void *y, int32_t *index);
     void (*mean_windows)(const fc_windows *p, const void *x, void *y);
-    void (*add_share)(ptrdiff_t count, void *y, ptrdiff_t y_step, const void *x, ptrdiff_t x_step,
-                      double height, const double *width, ptrdiff_t width_step);
+    void (*add)(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdiff_t y_lane,
+                const void *x, ptrdiff_t x_row, ptrdiff_t x_lane);
+    void (*divide)(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
+                   ptrdiff_t x_lane, double height, const double *width);
     void (*add_at)(ptrdiff_t count, void *y, ptrdiff_t y_step, ptrdiff_t y_lane, const void *x,
                    ptrdiff_t x_step, const int32_t *index, ptrdiff_t index_step);
     void (*add_rows)(ptrdiff_t rows, ptrdiff_t lanes, double *total, const void *x,

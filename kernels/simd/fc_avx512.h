@@ -37,6 +37,14 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
 }
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+}
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm512_castsi512_pd(_mm512_set1_epi64(i)); }
 
 #else
@@ -70,6 +78,16 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_ps(c, b
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(a, lanes, b);
 }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm512_castsi512_ps(_mm512_set1_epi32(i)); }

@@ -32,6 +32,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     return vbicq_u64(vceqq_f64(best, best), vcleq_f64(a, best));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f64(a, b); }
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f64(a, b); }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f64(a, b); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f64_s64(vdupq_n_s64(i)); }
 
 #else
@@ -70,6 +72,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     return vbicq_u32(vceqq_f32(best, best), vcleq_f32(a, best));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f32(a, b); }
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f32(a, b); }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f32(a, b); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f32_s32(vdupq_n_s32(i)); }
 
 #endif

@@ -49,6 +49,10 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
 /* every second lane of a then b: lanes 0, 2, 4, … */
 FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
 
+/* a and b interleaved, a0 b0 a1 b1 …: the first FC_LEN numbers of that, and the rest */
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { (void)a; return b; }
+
 /* integers carried in the bits of a vector: set, selected, stored; never computed with */
 FC_INLINE fcv fcv_set1_bits(int32_t i) { union { fc_bits i; real r; } u = {i}; return u.r; }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { union { real r; fc_bits i; } u = {a}; *p = u.i; }

@@ -1,5 +1,5 @@
-/* Pooling: one window per lane.  Lanes are channels of a pixel (steps of 1) or results of
- * a row (steps of the stride); loads by steps of 1 and 2 are vectors, others are not. */
+/* Pooling: one window per lane.  Lanes are channels of a pixel (in steps of 1) or results of
+ * a row (in steps of the stride); loads in steps of 1 and 2 are vectors, others are not. */
 
 FC_INLINE fcv load_lanes(const real *x, const ptrdiff_t step, int n)
 {
@@ -28,86 +28,112 @@ FC_INLINE void store_lanes(real *y, ptrdiff_t step, fcv value, int n)
     }
 }
 
-FC_INLINE void max_lanes(const fc_windows *p, const real *x, real *y, int32_t *index,
-                         ptrdiff_t lane, const ptrdiff_t step, const int n, const int indexed)
+FC_INLINE void store_indices(const fc_windows *p, int32_t *index, fcv where, ptrdiff_t row,
+                             ptrdiff_t lane, int n)
 {
-    x += lane * step;
+    fc_bits bits[FC_LEN];
+    fcv_store_bits(bits, where);
+    int32_t first = p->first_index + (int32_t)row * p->next_row + (int32_t)lane * p->next_lane;
+    int32_t next = p->next_lane;
+    index += row * p->index_row + lane * p->index_lane;
+    if (p->index_lane == 1)
+        for (int l = 0; l < n; l++) index[l] = first + (int32_t)bits[l] + l * next;
+    else
+        for (int l = 0; l < n; l++) index[l * p->index_lane] = first + (int32_t)bits[l] + l * next;
+}
+
+FC_INLINE void max_lanes(const fc_windows *p, const real *x, real *y, int32_t *index,
+                         ptrdiff_t row, ptrdiff_t lane, const ptrdiff_t step, const int n)
+{
+    x += row * p->x_row + lane * step;
     fcv best = load_lanes(x + p->offset[0], step, n);
-    fcv where = fcv_set1_bits(indexed ? p->index[0] : 0);
+    fcv where = fcv_set1_bits(index ? p->index[0] : 0);
     for (ptrdiff_t t = 1; t < p->taps; t++) {
         fcv cell = load_lanes(x + p->offset[t], step, n);
         fcm wins = fcv_wins(cell, best);
         best = fcv_select(wins, cell, best);
-        if (indexed) where = fcv_select(wins, fcv_set1_bits(p->index[t]), where);
+        if (index) where = fcv_select(wins, fcv_set1_bits(p->index[t]), where);
     }
-    store_lanes(y + lane * p->y_step, p->y_step, best, n);
-    if (indexed) {
-        fc_bits bits[FC_LEN];
-        fcv_store_bits(bits, where);
-        for (int l = 0; l < n; l++)
-            index[(lane + l) * p->index_step] =
-                p->index_first + (int32_t)bits[l] + (int32_t)(lane + l) * p->index_lane;
-    }
+    store_lanes(y + row * p->y_row + lane * p->y_lane, p->y_lane, best, n);
+    if (index) store_indices(p, index, where, row, lane, n);
 }
 
-FC_INLINE void max_step(const fc_windows *p, const real *x, real *y, int32_t *index,
-                        const ptrdiff_t step, const int indexed)
+FC_INLINE void mean_lanes(const fc_windows *p, const real *x, real *y, ptrdiff_t row,
+                          ptrdiff_t lane, const ptrdiff_t step, const int n)
 {
-    ptrdiff_t lane = 0;
-    for (; lane + FC_LEN <= p->count; lane += FC_LEN)
-        max_lanes(p, x, y, index, lane, step, FC_LEN, indexed);
-    if (lane < p->count) max_lanes(p, x, y, index, lane, step, (int)(p->count - lane), indexed);
+    x += row * p->x_row + lane * step;
+    fcv sum = fcv_zero();
+    for (ptrdiff_t t = 0; t < p->taps; t++)
+        sum = fcv_add(sum, load_lanes(x + p->offset[t], step, n));
+    sum = fcv_div(sum, fcv_set1((real)p->area));
+    store_lanes(y + row * p->y_row + lane * p->y_lane, p->y_lane, sum, n);
+}
+
+FC_INLINE void windows_by(const fc_windows *p, const real *x, real *y, int32_t *index,
+                          const ptrdiff_t step, const int mean)
+{
+    const ptrdiff_t whole = p->lanes - p->lanes % FC_LEN;
+    const int rest = (int)(p->lanes - whole);
+    for (ptrdiff_t row = 0; row < p->rows; row++) {
+        for (ptrdiff_t lane = 0; lane < whole; lane += FC_LEN) {
+            if (mean) mean_lanes(p, x, y, row, lane, step, FC_LEN);
+            else max_lanes(p, x, y, index, row, lane, step, FC_LEN);
+        }
+        if (!rest) continue;
+        if (mean) mean_lanes(p, x, y, row, whole, step, rest);
+        else max_lanes(p, x, y, index, row, whole, step, rest);
+    }
 }
 
 static void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index)
 {
     if (index) {
-        if (p->x_step == 1) max_step(p, x, y, index, 1, 1);
-        else if (p->x_step == 2) max_step(p, x, y, index, 2, 1);
-        else max_step(p, x, y, index, p->x_step, 1);
+        if (p->x_lane == 1) windows_by(p, x, y, index, 1, 0);
+        else if (p->x_lane == 2) windows_by(p, x, y, index, 2, 0);
+        else windows_by(p, x, y, index, p->x_lane, 0);
     } else {
-        if (p->x_step == 1) max_step(p, x, y, index, 1, 0);
-        else if (p->x_step == 2) max_step(p, x, y, index, 2, 0);
-        else max_step(p, x, y, index, p->x_step, 0);
-    }
-}
-
-FC_INLINE void mean_step(const fc_windows *p, const real *x, real *y, const ptrdiff_t step)
-{
-    fcv area = fcv_set1((real)p->area);
-    for (ptrdiff_t lane = 0; lane < p->count; lane += FC_LEN) {
-        int n = p->count - lane < FC_LEN ? (int)(p->count - lane) : FC_LEN;
-        fcv sum = fcv_zero();
-        for (ptrdiff_t t = 0; t < p->taps; t++)
-            sum = fcv_add(sum, load_lanes(x + lane * step + p->offset[t], step, n));
-        store_lanes(y + lane * p->y_step, p->y_step, fcv_div(sum, area), n);
+        if (p->x_lane == 1) windows_by(p, x, y, NULL, 1, 0);
+        else if (p->x_lane == 2) windows_by(p, x, y, NULL, 2, 0);
+        else windows_by(p, x, y, NULL, p->x_lane, 0);
     }
 }
 
 static void mean_windows(const fc_windows *p, const void *x, void *y)
 {
-    if (p->x_step == 1) mean_step(p, x, y, 1);
-    else if (p->x_step == 2) mean_step(p, x, y, 2);
-    else mean_step(p, x, y, p->x_step);
+    if (p->x_lane == 1) windows_by(p, x, y, NULL, 1, 1);
+    else if (p->x_lane == 2) windows_by(p, x, y, NULL, 2, 1);
+    else windows_by(p, x, y, NULL, p->x_lane, 1);
 }
 
-/* y[l] += x[l] / (height · width[l]) */
-static void add_share(ptrdiff_t count, void *y, ptrdiff_t y_step, const void *x, ptrdiff_t x_step,
-                      double height, const double *width, ptrdiff_t width_step)
+/* y[r][l] += x[r][l] */
+static void add(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdiff_t y_lane,
+                const void *x, ptrdiff_t x_row, ptrdiff_t x_lane)
 {
-    real *to = y;
-    const real *from = x;
-    if (width_step == 0 && y_step == 1 && x_step == 1) {
-        fcv area = fcv_set1((real)(height * *width));
-        for (ptrdiff_t l = 0; l < count; l += FC_LEN) {
-            int n = count - l < FC_LEN ? (int)(count - l) : FC_LEN;
-            fcv share = fcv_div(load_lanes(from + l, 1, n), area);
-            store_lanes(to + l, 1, fcv_add(load_lanes(to + l, 1, n), share), n);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        real *to = (real *)y + r * y_row;
+        const real *from = (const real *)x + r * x_row;
+        if (y_lane != 1 || x_lane != 1) {
+            for (ptrdiff_t l = 0; l < lanes; l++) to[l * y_lane] += from[l * x_lane];
+            continue;
         }
-        return;
+        for (ptrdiff_t l = 0; l < lanes; l += FC_LEN) {
+            int n = lanes - l < FC_LEN ? (int)(lanes - l) : FC_LEN;
+            fcv sum = fcv_add(load_lanes(to + l, 1, n), load_lanes(from + l, 1, n));
+            store_lanes(to + l, 1, sum, n);
+        }
     }
-    for (ptrdiff_t l = 0; l < count; l++)
-        to[l * y_step] += from[l * x_step] / (real)(height * width[l * width_step]);
+}
+
+/* y[r][l] = x[r][l] / (height · width[r]), y in one piece */
+static void divide(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
+                   ptrdiff_t x_lane, double height, const double *width)
+{
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        real *to = (real *)y + r * lanes;
+        const real *from = (const real *)x + r * x_row;
+        real area = (real)(height * width[r]);
+        for (ptrdiff_t l = 0; l < lanes; l++) to[l] = from[l * x_lane] / area;
+    }
 }
 
 /* y[l·y_lane + index[l]·y_step] += x[l], in the order of l */
