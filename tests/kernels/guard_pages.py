@@ -1,0 +1,142 @@
+"""Run every way of one backend on arrays between pages that must not be touched.
+
+A script (test_invariants starts it), because the proof of a failure is a crash.  Each
+array ends exactly where an inaccessible page begins, or begins where one ends; inputs lie
+on pages that cannot be written.  Usage: guard_pages.py BACKEND
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import mmap
+import sys
+from itertools import product
+
+import kernel_support as support
+import numpy as np
+from fastconv.kernels import ConvDims, PoolDims, registry
+
+
+PAGE = mmap.PAGESIZE
+NONE, READ = 0, 1  # PROT_…
+CONV = (
+    "n2c3h9w8_k5r3x3_s1x1_p1x1_d1x1_g1",
+    "n1c1h12w12_k6r5x5_s1x1_p0x0_d1x1_g1",
+    "n2c17h5w7_k19r3x2_s2x1_p1:0x0:2_d1x2_g1",
+    "n3c18h4w5_k33r1x1_s1x1_p0x0_d1x1_g1",
+    "n2c16h7w7_k16r3x3_s2x2_p1x1_d1x1_g16",
+    "n1c34h5w5_k51r3x3_s1x1_p1x1_d1x1_g17",
+    "n1c3h23w19_k7r11x11_s4x4_p0x0_d1x1_g1",
+    "n1c5h1w1_k3r3x3_s1x1_p1x1_d1x1_g1",
+)
+POOL = (
+    "n2c3h9w8_r2x2_s2x2_p0x0_d1x1",
+    "n2c17h7w5_r3x3_s2x2_p1x1_d1x1",
+    "n1c33h6w9_r3x2_s1x2_p2x1_d1x1_ceil",
+    "n3c1h5w31_r2x5_s2x3_p0x2_d1x1",
+)
+LRN = (((2, 17, 3, 5), 5), ((1, 4, 7, 3), 4), ((1, 33, 1, 1), 3))
+
+libc = ctypes.CDLL(None, use_errno=True)
+kept = []  # mappings live as long as the process: nothing reuses their addresses
+
+
+def protect(address: int, size: int, rights: int) -> None:
+    if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), rights):
+        raise OSError(ctypes.get_errno(), "mprotect")
+
+
+def guarded(values: np.ndarray, edge: str, memory: str, fixed: bool) -> np.ndarray:
+    """A copy of `values` at one edge of its pages; `fixed`: that nobody can write."""
+    inner = -(-max(values.nbytes, 1) // PAGE) * PAGE
+    mapping = mmap.mmap(-1, inner + 2 * PAGE)
+    kept.append(mapping)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+    offset = PAGE + (inner - values.nbytes if edge == "end" else 0)
+    shape = values.shape
+    if memory == "channels-last" and values.ndim == 4:
+        shape = (shape[0], *shape[2:], shape[1])
+    a = np.frombuffer(mapping, values.dtype, values.size, offset).reshape(shape)
+    if len(shape) == 4 and memory == "channels-last":
+        a = a.transpose(0, 3, 1, 2)
+    a[...] = values
+    protect(start, PAGE, NONE)
+    protect(start + PAGE + inner, PAGE, NONE)
+    if fixed:
+        protect(start + PAGE, inner, READ)
+    return a
+
+
+def check(way, inputs, result, options, want) -> None:
+    """Every memory format and edge, the same for all arrays of the call."""
+    for edge, memory in product(("end", "begin"), ("C", "channels-last")):
+        print(way, edge, memory, options[:1], want.dtype, flush=True)  # the last line tells
+        arrays = [a if a is None else guarded(a, edge, memory, True) for a in inputs]
+        results = [guarded(r, edge, memory, False) for r in result]
+        way.run(*arrays, *results, *options)
+        if want.size:
+            np.testing.assert_allclose(results[0], want, rtol=1e-5, atol=1e-5)
+
+
+def expected(verb, inputs, result, options):
+    results = [r.copy() for r in result]
+    support.reference(verb)(*inputs, *results, *options)
+    return results
+
+
+def convolution(way, dtype) -> None:
+    verb = way.impl.verb
+    for dims in map(ConvDims.parse, CONV):
+        shapes = (dims.x_shape, dims.w_shape, (dims.k,), dims.y_shape)
+        x, w, b, dy = (support.integers(i, s, dtype) for i, s in enumerate(shapes))
+        inputs, shape, options = {
+            "conv2d": ((x, w, b), dims.y_shape, (dims, True)),
+            "conv2d_dx": ((dy, w), dims.x_shape, (dims,)),
+            "conv2d_dw": ((dy, x), dims.w_shape, (dims,)),
+            "conv2d_db": ((dy,), (dims.k,), ()),
+        }[verb]
+        result = [support.poisoned(shape, dtype)]
+        check(way, inputs, result, options, expected(verb, inputs, result, options)[0])
+
+
+def pooling(way, dtype) -> None:
+    verb = way.impl.verb
+    for dims in map(PoolDims.parse, POOL):
+        x = support.integers(0, dims.x_shape, dtype)
+        y, dx = support.poisoned(dims.y_shape, dtype), support.poisoned(dims.x_shape, dtype)
+        where = support.poisoned(dims.y_shape, np.int32)
+        dy = support.integers(1, dims.y_shape, dtype)
+        _, indices = expected("max_pool2d", (x,), (y, where), (dims,))
+        inputs, result, options = {
+            "max_pool2d": ((x,), (y, where), (dims,)),
+            "max_pool2d_dx": ((dy, indices), (dx,), ()),
+            "avg_pool2d": ((x,), (y,), (dims, True)),
+            "avg_pool2d_dx": ((dy,), (dx,), (dims, False)),
+        }[verb]
+        check(way, inputs, result, options, expected(verb, inputs, result, options)[0])
+        if verb == "max_pool2d":
+            check(way, inputs, (y,), (None, dims), expected(verb, inputs, result, options)[0])
+
+
+def normalisation(way, dtype) -> None:
+    for shape, size in LRN:
+        x, dy = (support.normals(i, shape, dtype) for i in range(2))
+        inputs = (x,) if way.impl.verb == "lrn" else (dy, x)
+        result, options = [support.poisoned(shape, dtype)], (size, 0.5, 0.75, 2.0)
+        check(way, inputs, result, options, expected(way.impl.verb, inputs, result, options)[0])
+
+
+def main(backend: str) -> None:
+    faulthandler.enable()
+    for verb in registry.TABLE:
+        checks = convolution if verb[0] == "c" else normalisation if verb[0] == "l" else pooling
+        for way in support.ways(verb):
+            if way.impl.backend == backend and not way.missing:
+                with way.in_use():
+                    for dtype in support.DTYPES:
+                        checks(way, dtype)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
