@@ -53,8 +53,7 @@ def extensions():
     ]
     for name in ("conv2d_direct", "conv2d_im2col", "pool2d_direct", "lrn_direct"):
         path = f"kernels/{name}.pyx"
-        if os.path.exists(path):
-            modules.append(Extension(f"fastconv.kernels.{name}", [path], **common))
+        modules.append(Extension(f"fastconv.kernels.{name}", [path], **common))
     directives = {
         "language_level": 3,
         "boundscheck": DEBUG,

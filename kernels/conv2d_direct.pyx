@@ -8,6 +8,7 @@ columns is one run of KW·C numbers, so first layers with few channels have long
 __all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx"]
 
 include "conv2d_engine.pxi"
+include "conv2d_phases.pxi"
 include "conv2d_planar.pxi"
 
 
@@ -55,6 +56,18 @@ cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
     if not planar_pays(k):
         return False
     planar_walk(k, f, bias)
+    return True
+
+
+cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
+    """A stride and few channels: all phases in one walk.  Returns whether dx was written."""
+    if dims.stride == (1, 1) or dims.dx_merged is None:
+        return False
+    read_axis(dims.dx_merged[0], &k.h)
+    read_axis(dims.dx_merged[1], &k.w)
+    if not phases_pay(k, dims.kh * dims.kw):
+        return False
+    merged_walk(k, f, dims.h, dims.w, dims.kh, dims.kw)
     return True
 
 

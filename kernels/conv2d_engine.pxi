@@ -18,8 +18,8 @@
 # whose bands follow one another: so the bits do not depend on the number of threads.
 #
 # The including module defines where rows come from: place_rows and unroll, product_depth,
-# depth_offset and row_step, the pixels and bytes that it can take, and in special_walk
-# whatever it does in another way.
+# depth_offset and row_step, the pixels and bytes that it can take, and in special_walk and
+# special_dx whatever it does in another way.
 
 include "common.pxi"
 
@@ -495,6 +495,8 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
     k.images, k.groups = dims.n, dims.groups
     k.cin, k.cout = dims.k // k.groups, dims.c // k.groups
     f.in_step, f.out_step, f.group_step = f.w.step[0], f.w.step[1], k.cin * f.w.step[0]
+    if special_dx(&k, &f, dims):
+        return 0
     for rows, columns in dims.dx_phases:
         walk(&k, &f, rows, columns, NULL)
     return 0

@@ -77,6 +77,10 @@ cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
     return False
 
 
+cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
+    return False
+
+
 def conv2d(x, w, b, y, dims, bint relu=False):
     forward(x, w, b, y, dims, relu)
 

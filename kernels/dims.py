@@ -301,6 +301,36 @@ class ConvDims:
             )
         return axes
 
+    @cached_property
+    def dx_merged(self) -> tuple[TapAxis, TapAxis] | None:
+        """All phases of dx as one walk: for kernels that do not skip (a dilation of 1).
+
+        Result q of phase r lies at ``out_first + q * out_step + r`` (perhaps outside x) and
+        its tap j meets weight ``k_first + j * k_step + r`` (perhaps beyond the kernel).
+        """
+        if self.dilation != (1, 1):
+            return None
+        axes = []
+        for axis in (0, 1):
+            s, pad = self.stride[axis], self.pad[axis][0]
+            taps = -(-(self.kh, self.kw)[axis] // s)
+            q_first, q_last = pad // s, ((self.h, self.w)[axis] - 1 + pad) // s
+            axes.append(
+                TapAxis(
+                    size_in=(self.out_h, self.out_w)[axis],
+                    size_out=q_last - q_first + 1,
+                    first=q_first - (taps - 1),
+                    step=1,
+                    taps=taps,
+                    dilation=1,
+                    k_first=s * (taps - 1),
+                    k_step=-s,
+                    out_first=s * q_first - pad,
+                    out_step=s,
+                )
+            )
+        return axes[0], axes[1]
+
     def __post_init__(self, verb: str) -> None:
         _check_positive(verb, "x", self.x_shape)
         if min(self.k, self.kh, self.kw) < 1:
