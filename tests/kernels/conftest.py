@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,11 +33,8 @@ def dtype(request):
 @pytest.fixture
 def run_script():
     """Run a Python script beside this file (or `-c` text) in a process of its own."""
-    import subprocess
 
     def run(*arguments, timeout=240, **environment):
-        import os
-
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=HERE,
@@ -44,7 +43,7 @@ def run_script():
             text=True,
             timeout=timeout,
         )
-        told = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        told = f"{done.stdout[-500:]}\n{done.stderr[-4000:]}"
         assert done.returncode == 0, f"exit code {done.returncode}\n{told}"
         return done.stdout
 

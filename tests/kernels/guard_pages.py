@@ -2,7 +2,8 @@
 
 A script (test_invariants starts it), because the proof of a failure is a crash.  Each
 array ends exactly where an inaccessible page begins, or begins where one ends; inputs lie
-on pages that cannot be written.  Usage: guard_pages.py BACKEND
+on pages that cannot be written.  The last line printed tells which call crashed.
+Usage: guard_pages.py BACKEND
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ CONV = (
     "n1c34h5w5_k51r3x3_s1x1_p1x1_d1x1_g17",
     "n1c3h23w19_k7r11x11_s4x4_p0x0_d1x1_g1",
     "n1c5h1w1_k3r3x3_s1x1_p1x1_d1x1_g1",
+    "n1c4h4w9_k8r9x2_s1x3_p8x3_d1x1_g1",  # phases of dx without column taps
+    "n1c5h13w6_k6r1x9_s3x1_p0x8_d1x1_g1",  # and without row taps
 )
 POOL = (
     "n2c3h9w8_r2x2_s2x2_p0x0_d1x1",
@@ -71,7 +74,7 @@ def guarded(values: np.ndarray, edge: str, memory: str, fixed: bool) -> np.ndarr
 def check(way, inputs, result, options, want) -> None:
     """Every memory format and edge, the same for all arrays of the call."""
     for edge, memory in product(("end", "begin"), ("C", "channels-last")):
-        print(way, edge, memory, options[:1], want.dtype, flush=True)  # the last line tells
+        print(way.impl.verb, way, edge, memory, *map(str, options), want.dtype, flush=True)
         arrays = [a if a is None else guarded(a, edge, memory, True) for a in inputs]
         results = [guarded(r, edge, memory, False) for r in result]
         way.run(*arrays, *results, *options)

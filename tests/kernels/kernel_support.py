@@ -241,6 +241,10 @@ CONV_CASES = (
     "n2c3h13w17_k5r3x3_s2x2_p0x3_d2x3_g1",
     "n1c4h20w19_k4r2x3_s4x6_p1x0_d6x4_g2",
     "n1c2h16w16_k3r2x2_s3x3_p0x0_d5x9_g1",
+    # a stride above the kernel or sharing a factor with the dilation: phases of dx without taps
+    "n1c4h4w9_k8r4x2_s1x3_p3:1x3_d1x1_g1",
+    "n2c1h10w9_k13r4x4_s1x3_p0:1x2:1_d1x3_g1",
+    "n1c5h13w6_k6r1x5_s3x1_p0x2_d1x1_g1",
     # padding on one side, different on each; a stride that leaves cells unread
     "n2c3h8w8_k4r3x3_s1x1_p0:2x1:0_d1x1_g1",
     "n2c3h9w7_k4r3x4_s2x3_p2:1x0:3_d1x1_g1",

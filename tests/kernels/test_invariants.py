@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -10,7 +11,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 from fastconv.kernels import ConvDims, PoolDims, registry
-from kernel_support import every_way, laid_out, normals, poisoned
+from kernel_support import every_way, laid_out, normals, poisoned, ways
 
 from fastconv import kernels
 
@@ -94,8 +95,6 @@ def cases(verb):
 
 def every_way_and_case(verbs):
     """Parametrise over (way, case) for several verbs at once."""
-    from kernel_support import ways
-
     pairs = [(way, case) for verb in verbs for way in ways(verb) for case in cases(verb)]
     ids = [f"{way.impl.verb}-{way}-{case}" for way, case in pairs]
     return pytest.mark.parametrize(("way", "case"), pairs, ids=ids, indirect=["way"])
@@ -154,13 +153,15 @@ def test_denormals_of_the_caller_stay(way, case, dtype):
 def test_nothing_outside_the_arrays_is_touched(backend, run_script):
     if sys.platform == "win32":
         pytest.skip("mprotect is POSIX's")
-    told = run_script("guard_pages.py", backend)
+    # and glibc's checking allocator for the scratch between the arrays
+    checks = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+    told = run_script("guard_pages.py", backend, **(checks if sys.platform == "linux" else {}))
     assert told.count("\n") > 500
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_after_fork(backend, run_script):
-    if not hasattr(__import__("os"), "fork"):
+    if not hasattr(os, "fork"):
         pytest.skip("this system does not fork")
     told = run_script("-W", "ignore::DeprecationWarning", "after_fork.py", backend)
     assert told.startswith("same bits")
