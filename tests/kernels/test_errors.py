@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, PoolDims, ShapeError, registry
+from fastconv.kernels import ConvDims, PoolDims, ShapeError
 
 from fastconv import kernels
 
@@ -191,8 +191,3 @@ def test_out_is_untouched_by_a_refused_call():
     with pytest.raises(ValueError, match="unknown"):
         kernels.conv2d(x, w, out=out, backend="cuda")
     assert (out == 7).all()
-
-
-def test_unknown_backend_lists_what_is_there():
-    with pytest.raises(ValueError, match="backend='x'"):
-        registry.candidates("conv2d", None, np.dtype("f4"), "x")

@@ -205,16 +205,12 @@ def test_zeros_of_both_signs_are_equal(way, dtype):
 @every_way("max_pool2d")
 def test_near_ties(way, dtype):
     """The next larger number wins, wherever in the window and whichever channel."""
-    x = np.ones((9, 19, 3, 3), dtype)
+    x, one = np.ones((9, 19, 3, 3), dtype), np.dtype(dtype).type(1)
     for n in range(9):
-        x[n].reshape(19, 9)[:, n] = np.nextafter(dtype_of(x, 1), dtype_of(x, 2))
+        x[n].reshape(19, 9)[:, n] = np.nextafter(one, 2 * one)
     y, indices = max_pool2d(way, x, PoolDims.of(x.shape, 3))
     assert (y > 1).all()
     assert (indices == np.arange(9).reshape(9, 1, 1, 1)).all()
-
-
-def dtype_of(x, value):
-    return x.dtype.type(value)
 
 
 @pytest.mark.parametrize("channels", [1, 4, 17, 32])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,6 @@ def table(monkeypatch):
 
 @pytest.mark.parametrize("impl", IMPLEMENTATIONS, ids=lambda i: f"{i.verb}-{i.name}")
 def test_every_implementation_of_an_available_backend_loads(impl):
-    """With the parameters that the registry's callers use."""
     reason = registry.backend_why_not(impl.backend)
     if reason:
         pytest.skip(reason)
@@ -83,13 +83,9 @@ def test_candidates_give_every_reason():
 
 
 def test_nothing_takes_it(table):
-    refuse = registry.TABLE["conv2d"][-1]
-    table(registry.Implementation(*[getattr(refuse, f) for f in FIELDS], lambda *_: "too big"))
+    table(replace(registry.TABLE["conv2d"][-1], why_not=lambda dims, dtype: "too big"))
     with pytest.raises(ValueError, match=r"conv2d n1c2\S+ float32: no impl.*\n.*: too big"):
         registry.select("conv2d", DIMS, F32)
-
-
-FIELDS = ("verb", "backend", "algorithm", "module", "function")
 
 
 def test_winograd_is_known_but_not_there_yet_or_selected():
