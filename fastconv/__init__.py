@@ -23,6 +23,8 @@ from .kernels import (
     threads,
     use_backend,
 )
+from .kernels.explain import explain
+from .kernels.runtime import show_runtime
 from .layers import (
     AvgPool2d,
     Conv2d,
@@ -75,6 +77,7 @@ __all__ = [
     "conv2d_backward",
     "datasets",
     "evaluate",
+    "explain",
     "fit",
     "get_num_threads",
     "init",
@@ -88,6 +91,7 @@ __all__ = [
     "plot",
     "save",
     "set_num_threads",
+    "show_runtime",
     "softmax",
     "softmax_cross_entropy",
     "summary",

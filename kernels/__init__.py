@@ -2,7 +2,7 @@
 
 The verbs (``conv2d``, ``conv2d_dx``, ``max_pool2d``, …) check, allocate, select an
 implementation from ``registry.TABLE`` and run it.  This package imports nothing from
-``fastconv``, and neither Numba nor the compiled modules before they are needed.
+``fastconv``, and Numba only when it is needed.
 """
 
 from .conv2d import conv2d, conv2d_db, conv2d_dw, conv2d_dx
@@ -10,7 +10,7 @@ from .dims import ConvDims, PoolDims
 from .errors import ShapeError
 from .lrn import local_response_norm, local_response_norm_dx
 from .pool2d import avg_pool2d, avg_pool2d_dx, max_pool2d, max_pool2d_dx
-from .registry import available_backends, use_backend
+from .registry import available_backends, backend_why_not, use_backend
 from .threads import get_num_threads, set_num_threads, threads
 
 
@@ -34,3 +34,7 @@ __all__ = [
     "threads",
     "use_backend",
 ]
+
+
+# The instruction set is chosen now, and threadpoolctl can find the pool from now on.
+backend_why_not("cython")

@@ -5,7 +5,7 @@ are offsets from there, the same for all pixels.  A row of the window over neigh
 columns is one run of KW·C numbers, so first layers with few channels have long runs too.
 """
 
-__all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx"]
+__all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx", "describe"]
 
 include "conv2d_engine.pxi"
 include "conv2d_phases.pxi"
@@ -57,6 +57,21 @@ cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
         return False
     planar_walk(k, f, bias)
     return True
+
+
+cdef object special_way(Walk *k):
+    cdef Planes p
+    if not planar_pays(k):
+        return None
+    p.walk = k
+    cut_planes(&p)
+    return {
+        "way": f"planar: tiles of {k.tiles.rows} filters x {k.tiles.vectors * k.tiles.lanes} "
+               f"columns, depth {k.depth}; {k.images * k.groups * p.bands} bands of "
+               f"{p.rows} rows",
+        "copies": "x is gathered as padded planes; filters are copied",
+        "scratch": f"{p.scratch / 1024:.0f} KiB per thread",
+    }
 
 
 cdef int special_dx(Walk *k, Filters *f, object dims) except -1:

@@ -431,9 +431,21 @@ cdef void lay_scratch(Walk *k) noexcept:
     k.scratch = k.at_sums + aligned(pixels * k.panel * k.item)
 
 
+cdef void plan(Walk *k) noexcept:
+    """Cut the result into bands, and the panels of each where bands are few."""
+    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
+    k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
+    cut_bands(k, most_pixels(k), BAND_BYTES, wanted)
+    k.chunks = least(k.panels, ceil_div(wanted, bands_of(k)))
+    lay_scratch(k)
+
+
+cdef inline Py_ssize_t bands_of(Walk *k) noexcept nogil:
+    return k.groups * k.row_bands * k.column_bands
+
+
 cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) except -1:
     """Pack the filters, cut the result into bands, do them."""
-    cdef Py_ssize_t tasks, wanted = TASKS_PER_THREAD * get_num_threads()
     cdef Py_ssize_t work
     cdef size_t packed_bytes
     k.packed = k.bias = NULL
@@ -445,26 +457,51 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) exce
     set_panels(k)
     if special_walk(k, f, bias):
         return 0
-    k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
-    cut_bands(k, most_pixels(k), BAND_BYTES, wanted)
-    tasks = k.groups * k.row_bands * k.column_bands
-    k.chunks = least(k.panels, ceil_div(wanted, tasks))
-    work = tasks * k.rows * k.columns * k.depth * k.panels * k.panel // 32
+    plan(k)
+    work = bands_of(k) * k.rows * k.columns * k.depth * k.panels * k.panel // 32
     packed_bytes = k.groups * k.group_size * k.item + 64
     try:
         lay_rows(k)
-        lay_scratch(k)
         k.packed = take(packed_bytes)
         pack(k, f, k.packed, False)
         if bias != NULL:
             pack_bias(k, bias)
-        run(band_task, k, tasks * k.chunks, work, k.scratch)
+        run(band_task, k, bands_of(k) * k.chunks, work, k.scratch)
     finally:
         if k.packed != NULL:
             runtime.give(k.packed, packed_bytes)
         free(k.bias)
         free(k.offset)
     return 0
+
+
+def describe(dims, dtype, channels_last):
+    """How the forward walk would be done: text by heading, for `explain`."""
+    cdef Walk k
+    k.item = dtype.itemsize
+    k.tiles = runtime.tiles[k.item == 8]
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    k.source.step[1] = 1 if channels_last else dims.h * dims.w
+    rows, columns = dims.forward_taps
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    if k.images == 0:
+        return {"way": "nothing to do: N is 0"}
+    set_panels(&k)
+    special = special_way(&k)
+    if special is not None:
+        return special
+    plan(&k)
+    source = "x is read where it lies" if k.in_place else "x is gathered, padded, channels-last"
+    return {
+        "way": f"tiles of {k.tiles.rows} pixels x {k.panel} filters, depth {k.depth}; "
+               f"{bands_of(&k)} bands of {k.rows} x {k.columns} pixels in "
+               f"{bands_of(&k) * k.chunks} tasks",
+        "copies": f"{source}; filters are packed: "
+                  f"{k.groups * k.group_size * k.item / 1024:.0f} KiB",
+        "scratch": f"{k.scratch / 1024:.0f} KiB per thread",
+    }
 
 
 cdef int forward(object x, object w, object b, object y, object dims, bint relu) except -1:

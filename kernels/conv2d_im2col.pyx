@@ -4,7 +4,7 @@ A tile of the matrix of windows is written to scratch that stays in L2 and multi
 the same micro-kernel and the same packed filters as in the direct algorithm.
 """
 
-__all__ = ["conv2d", "conv2d_dw", "conv2d_dx"]
+__all__ = ["conv2d", "conv2d_dw", "conv2d_dx", "describe"]
 
 include "conv2d_engine.pxi"
 
@@ -75,6 +75,10 @@ cdef int unroll(Gram *g, Py_ssize_t work) except -1:
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
     return False
+
+
+cdef object special_way(Walk *k):
+    return None
 
 
 cdef int special_dx(Walk *k, Filters *f, object dims) except -1:

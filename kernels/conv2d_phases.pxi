@@ -102,7 +102,7 @@ cdef void phases_task(void *context, Py_ssize_t index, void *scratch) noexcept n
 cdef int merged_walk(Walk *k, Filters *f, Py_ssize_t height, Py_ssize_t width, Py_ssize_t kh,
                      Py_ssize_t kw) except -1:
     cdef Phases p
-    cdef Py_ssize_t tasks, work
+    cdef Py_ssize_t work
     cdef size_t packed_bytes
     p.walk, p.filters = k, f
     p.stride_h, p.stride_w, p.kh, p.kw = k.h.out_step, k.w.out_step, kh, kw
@@ -117,18 +117,14 @@ cdef int merged_walk(Walk *k, Filters *f, Py_ssize_t height, Py_ssize_t width, P
     k.panels = ceil_div(p.stride_h * p.stride_w, p.per_panel)
     k.cout = k.panels * k.panel             # phases × channels, and some lanes of zeros
     k.group_size = k.depth * k.cout
-    k.chunks = 1
-    k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
-    cut_bands(k, most_pixels(k), BAND_BYTES, TASKS_PER_THREAD * get_num_threads())
-    tasks = k.groups * k.row_bands * k.column_bands
-    work = tasks * k.rows * k.columns * k.depth * k.cout // 32
+    plan(k)                                 # (a task does all panels of its band)
+    work = bands_of(k) * k.rows * k.columns * k.depth * k.cout // 32
     packed_bytes = k.groups * k.group_size * k.item
     try:
         lay_rows(k)
-        lay_scratch(k)
         k.packed = take(packed_bytes)
         pack_phases(&p, k.packed)
-        run(phases_task, &p, tasks, work, k.scratch)
+        run(phases_task, &p, bands_of(k), work, k.scratch)
     finally:
         if k.packed != NULL:
             runtime.give(k.packed, packed_bytes)

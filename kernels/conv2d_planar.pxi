@@ -162,10 +162,10 @@ cdef void pack_planar(Planes *p) noexcept nogil:
             )
 
 
-cdef void lay_planes(Planes *p) noexcept:
-    """Bands that fit and suffice for the threads; where taps lie in them."""
+cdef void cut_planes(Planes *p) noexcept:
+    """Bands that fit and suffice for the threads."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads(), t
+    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
     p.rows = k.h.size_out
     while p.rows > 1 and (plane_bytes(k, p.rows) > BAND_BYTES
                           or (k.images * k.groups * ceil_div(k.h.size_out, p.rows) < wanted
@@ -176,6 +176,12 @@ cdef void lay_planes(Planes *p) noexcept:
     p.plane = reach(&k.h, p.rows) * p.pitch
     p.at_sums = aligned(plane_bytes(k, p.rows))
     p.scratch = p.at_sums + aligned(k.cout * p.rows * k.w.size_out * k.item)
+
+
+cdef void lay_planes(Planes *p) noexcept nogil:
+    """Where taps lie: of the filters, and of the planes."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t t
     for t in range(k.cin * k.h.taps):
         p.offset[t] = t * k.w.taps
         p.w_offset[t] = t // k.h.taps * p.plane + t % k.h.taps * k.h.dilation * p.pitch
@@ -192,6 +198,7 @@ cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
     try:
         if p.weights == NULL or p.offset == NULL:
             raise MemoryError("no memory for the packed filters")
+        cut_planes(&p)
         lay_planes(&p)
         pack_planar(&p)
         if bias != NULL:

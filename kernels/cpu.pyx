@@ -55,7 +55,7 @@ def _chosen(limit):
         return isas[0]
     known = ("avx512", "avx2", "sse2", "neon", "scalar")
     if limit not in known:
-        raise ImportError(f"FASTCONV_MAX_ISA={limit!r} is unknown; use one of {known}")
+        raise ValueError(f"FASTCONV_MAX_ISA={limit!r} is unknown; use one of {known}")
     allowed = known[known.index(limit):]
     return next(isa for isa in isas if isa in allowed)
 

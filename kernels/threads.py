@@ -8,6 +8,7 @@ and the limit set here or through threadpoolctl.
 from __future__ import annotations
 
 import os
+import sys
 from contextvars import ContextVar, Token
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["cpu_count", "get_num_threads", "set_num_threads", "threads"]
 MAX_THREADS = 256
 
 _limit = 0  # of the process, by set_num_threads; 0: none
+_pool_limit = 0  # of the process, by threadpoolctl; 0: none
 _context_limit: ContextVar[int] = ContextVar("fastconv_threads", default=0)
 
 
@@ -77,10 +79,42 @@ def _read(path: Path) -> str:
         return ""
 
 
+_registered = False
+
+
+def _register() -> None:
+    """Let threadpoolctl, once somebody has imported it, find and limit the pool here."""
+    global _registered
+    _registered = True
+    import threadpoolctl
+
+    class FastconvController(threadpoolctl.LibController):  # type: ignore[misc]
+        user_api = internal_api = "fastconv"
+        filename_prefixes = ("cpu.",)  # the extension module that owns the pool
+        check_symbols = ("fc_parallel",)
+
+        def get_num_threads(self) -> int:
+            return get_num_threads()
+
+        def set_num_threads(self, num_threads: int) -> None:
+            global _pool_limit
+            _pool_limit = num_threads
+
+        def get_version(self) -> None:
+            return None
+
+        def set_additional_attributes(self) -> None:
+            pass
+
+    threadpoolctl.register(FastconvController)
+
+
 def get_num_threads() -> int:
     """The number of threads that the next kernel call may use."""
+    if not _registered and "threadpoolctl" in sys.modules:
+        _register()
     count = cpu_count()
-    for limit in (_limit, _context_limit.get()):
+    for limit in (_limit, _pool_limit, _context_limit.get()):
         if limit and limit < count:
             count = limit
     return count
