@@ -94,7 +94,8 @@ def _register() -> None:
         check_symbols = ("fc_parallel",)
 
         def get_num_threads(self) -> int:
-            return get_num_threads()
+            # what threadpoolctl puts back afterwards: no limit but its own may be in it
+            return _pool_limit or cpu_count()
 
         def set_num_threads(self, num_threads: int) -> None:
             global _pool_limit

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from fastconv.kernels import registry
 
 from fastconv import kernels
 
@@ -198,6 +199,21 @@ def test_threads_is_for_this_thread_alone(machine):
         other.start()
         other.join()
     assert seen == [64]
+
+
+def test_threadpoolctl_limits_and_puts_back(machine):
+    """Its limit ends with its block, whatever other limits were in force meanwhile."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    if registry.backend_why_not("cython"):
+        pytest.skip(registry.backend_why_not("cython"))
+    machine.setattr(t, "_pool_limit", 0)
+    assert kernels.get_num_threads() == 64
+    with threadpoolctl.threadpool_limits(2, user_api="fastconv"):
+        assert kernels.get_num_threads() == 2
+    assert kernels.get_num_threads() == 64
+    with kernels.threads(1), threadpoolctl.threadpool_limits(3, user_api="fastconv"):
+        assert kernels.get_num_threads() == 1
+    assert kernels.get_num_threads() == 64
 
 
 @pytest.mark.parametrize("verb", [kernels.set_num_threads, kernels.threads])
