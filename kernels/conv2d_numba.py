@@ -65,9 +65,12 @@ def begin(total, bias, filter0, pixels, width):
 
 
 @helper
-def finished(value, relu):
-    """`value` after the activation; a NaN stays one."""
-    return value - value if relu and value < 0 else value
+def rectify(total, pixels, width):
+    """The activation; a NaN stays one."""
+    for q in range(pixels):
+        for k in range(width):
+            if total[q, k] < 0:
+                total[q, k] = 0
 
 
 @helper
@@ -99,10 +102,12 @@ def walk_direct(source, weights, bias, out, rows, columns, first, last, relu):
                     for j in range(columns.taps):
                         cells = strip[j * columns.dilation :: columns.step]
                         add_product(cells, weights[g, i, j], total, pixels, channels, filters)
+                if relu:
+                    rectify(total, pixels, filters)
                 for q in range(pixels):
                     column = columns.out_first + (q0 + q) * columns.out_step
                     for k in range(filters):
-                        out[n, g * filters + k, out_row, column] = finished(total[q, k], relu)
+                        out[n, g * filters + k, out_row, column] = total[q, k]
 
 
 @kernel(read(4), packed(3), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
@@ -129,10 +134,12 @@ def walk_depthwise(source, weights, bias, out, rows, columns, first, last, relu)
                         s = q * columns.step + j * columns.dilation
                         for k in range(channels):
                             total[q, k] += strip[s, k] * weights[i, j, k]
+            if relu:
+                rectify(total, pixels, channels)
             for q in range(pixels):
                 column = columns.out_first + (q0 + q) * columns.out_step
                 for k in range(channels):
-                    out[n, k, out_row, column] = finished(total[q, k], relu)
+                    out[n, k, out_row, column] = total[q, k]
 
 
 @helper
@@ -169,13 +176,15 @@ def walk_im2col(source, weights, bias, out, rows, columns, first, last, relu):
                 load_window(source, n, g * channels, channels, top, left, rows, columns, windows[r])
             begin(total, bias, g * filters, pixels, filters)
             add_product(windows, weights[g], total, pixels, depth, filters)
+            if relu:
+                rectify(total, pixels, filters)
             for r in range(pixels):
                 rest, q = divmod(start + r, columns.size_out)
                 n, p = divmod(rest, rows.size_out)
                 row = rows.out_first + p * rows.out_step
                 column = columns.out_first + q * columns.out_step
                 for k in range(filters):
-                    out[n, g * filters + k, row, column] = finished(total[r, k], relu)
+                    out[n, g * filters + k, row, column] = total[r, k]
 
 
 @kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT, INT)

@@ -286,6 +286,17 @@ def test_relu_keeps_nan(way, dtype):
     assert np.isnan(y).sum() == 17
 
 
+@pytest.mark.parametrize("groups", [1, 17])
+@every_way("conv2d")
+def test_relu_of_infinities(way, groups, dtype):
+    x = np.ones((1, 17, 3, 3), dtype)
+    x[:, :, 0, 0], x[:, :, 2, 2] = -np.inf, np.inf
+    w = np.ones((17, 17 // groups, 1, 1), dtype)
+    y = kernels.conv2d(x, w, groups=groups, activation="relu", **way.options)
+    assert (y[:, :, 0, 0] == 0).all()
+    assert (y[:, :, 2, 2] == np.inf).all()
+
+
 # --- PyTorch -------------------------------------------------------------------------------
 
 
