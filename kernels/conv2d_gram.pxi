@@ -1,0 +1,184 @@
+# dw, as `direct` and `im2col` share it: the walk's product turned round.
+#
+#   dw[depth, filters] += rows[pixels, depth]^T @ dy[pixels, filters]
+#
+# The rows of a tile are values of the source, its panel is dy, its depth are pixels.  The
+# tiles of one band are the units of parallel work; bands follow one another, so that every
+# sum has one order whatever the number of threads.  The total is kept packed like filters.
+#
+# The including module defines unroll, depth_offset, row_step and gram_pixels.
+
+cdef enum:
+    GRAM_BYTES = 512 * 1024     # of each operand of a band
+
+
+# One band of dw: rows of the source on one side, dy packed like filters on the other.
+cdef struct Gram:
+    Walk *walk
+    View dy
+    Band band
+    char *source            # gathered band
+    char *unrolled
+    char *grads             # [panel][pixels][width of the panel]
+    char *total             # packed like the filters: [group][panel][depth][width]
+    char **base             # per result row
+    char **row              # per pixel
+    Py_ssize_t *row_offset  # per result row, relative to the first
+    Py_ssize_t taps, run, step
+    bint accumulate
+
+
+cdef void gram_gather(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
+    """Result row r of the band: its source rows, and its dy packed into panels."""
+    cdef Gram *g = <Gram *>context
+    cdef Walk *k = g.walk
+    cdef Band *b = &g.band
+    cdef Py_ssize_t image = (b.row + r) // k.h.size_out, i = (b.row + r) % k.h.size_out
+    cdef Py_ssize_t panel, columns, width
+    cdef char *to
+    if not k.in_place:
+        gather_for(k, b, r, g.base)
+    for panel in range(k.panels):
+        columns = least(k.panel, k.cout - panel * k.panel)
+        width = ceil_div(columns, k.tiles.lanes) * k.tiles.lanes
+        to = g.grads + (panel * k.panel * b.pixels + r * b.columns * width) * k.item
+        if columns < width:
+            memset(to, 0, b.columns * width * k.item)
+        k.tiles.copy(
+            b.columns, columns, to, width, 1,
+            g.dy.at + k.item * (
+                image * g.dy.step[0] + (b.group * k.cout + panel * k.panel) * g.dy.step[1]
+                + i * g.dy.step[2] + b.column * g.dy.step[3]
+            ),
+            g.dy.step[3], g.dy.step[1],
+        )
+
+
+cdef void gram_multiply(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    """A tile of the depth times one panel of dy, over all pixels of the band."""
+    cdef Gram *g = <Gram *>context
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t tiles = ceil_div(k.depth, k.tiles.rows)
+    cdef Py_ssize_t panel = index // tiles, first = index % tiles * k.tiles.rows
+    cdef Py_ssize_t m, d, width
+    cdef const void *a[16]
+    cdef void *c[16]
+    cdef fc_product p
+    p.columns = <int>least(k.panel, k.cout - panel * k.panel)
+    p.vectors = <int>ceil_div(p.columns, k.tiles.lanes)
+    width = p.vectors * k.tiles.lanes
+    packed_panel(k, &p)
+    p.columns = <int>width
+    p.taps, p.run, p.step, p.offset = g.taps, g.run, g.step, g.row_offset
+    p.w = g.grads + panel * k.panel * g.band.pixels * k.item
+    p.bias = NULL
+    p.accumulate, p.relu = g.accumulate, False
+    cdef char *total = g.total + k.item * (
+        g.band.group * k.group_size + panel * k.panel * k.depth
+    )
+    for m in range(k.tiles.rows):
+        d = least(first + m, k.depth - 1)
+        a[m] = g.row[0] + depth_offset(k, d) * k.item
+        c[m] = total + d * width * k.item
+    k.tiles.product(&p, <int>least(k.tiles.rows, k.depth - first), a, c)
+
+
+cdef void gram_rows(Gram *g) noexcept nogil:
+    """The depth of dw's product: result rows of pixels, as few runs as they allow."""
+    cdef Walk *k = g.walk
+    cdef Band *b = &g.band
+    cdef Py_ssize_t r, gap
+    cdef bint even = True
+    for r in range(b.rows):
+        g.row_offset[r] = (g.row[r * b.columns] - g.row[0]) // k.item
+    g.taps, g.run = b.rows, b.columns
+    g.step = row_step(k)
+    if b.rows == 1:
+        return
+    gap = g.row_offset[1]
+    for r in range(2, b.rows):
+        even = even and g.row_offset[r] == r * gap
+    if even and b.columns == 1:
+        g.taps, g.run, g.step = 1, b.rows, gap
+    elif even and gap == b.columns * g.step:
+        g.taps, g.run = 1, b.pixels
+
+
+cdef int gram_bands(Gram *g, Py_ssize_t group) except -1:
+    """All bands of one group, one after another: the sums over them have one order."""
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t i, work
+    cdef Py_ssize_t tiles = ceil_div(k.depth, k.tiles.rows)
+    for i in range(k.row_bands * k.column_bands):
+        g.band = band_of(k, i * k.groups + group)
+        work = g.band.pixels * k.depth * k.panels * k.panel // 32
+        base_rows(k, &g.band, g.source, g.base)
+        run(gram_gather, g, g.band.rows, work, 0)
+        place_pixels(k, &g.band, g.base, g.row)
+        unroll(g, work)
+        gram_rows(g)
+        g.accumulate = i > 0
+        run(gram_multiply, g, k.panels * tiles, work, 0)
+    return 0
+
+
+cdef size_t gram_layout(Gram *g, char *memory) noexcept:
+    """The parts of one allocation; returns its size (with memory NULL: to be asked for)."""
+    cdef Walk *k = g.walk
+    cdef size_t pixels = k.rows * k.columns, at = 0
+    cdef size_t widths = k.group_size // k.depth
+    g.base = <char **>(memory + at)
+    at += aligned(k.rows * sizeof(char *))
+    g.row_offset = <Py_ssize_t *>(memory + at)
+    at += aligned(k.rows * sizeof(Py_ssize_t))
+    g.row = <char **>(memory + at)
+    at += aligned((pixels + 16) * sizeof(char *))
+    g.source = memory + at
+    at += aligned(band_bytes(k, k.rows, k.columns))
+    g.unrolled = memory + at
+    at += aligned(unrolled_bytes(k, pixels))
+    g.grads = memory + at
+    at += aligned(pixels * widths * k.item)
+    g.total = memory + at
+    return at + aligned(k.groups * k.group_size * k.item)
+
+
+cdef int weights_gradient(object dy, object x, object dw, object dims) except -1:
+    cdef Walk k
+    cdef Gram g
+    cdef Filters f
+    cdef Py_ssize_t group, pixels
+    cdef size_t bytes
+    cdef char *memory = NULL
+    k.tiles, k.item = tiles_of(x), x.dtype.itemsize
+    borrow(x, False, &k.source)
+    borrow(dy, False, &g.dy)
+    borrow(dw, True, &f.w)
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    if k.images == 0:
+        dw[...] = 0
+        return 0
+    f.in_step, f.out_step, f.group_step = f.w.step[1], f.w.step[0], k.cout * f.w.step[0]
+    k.offset = NULL
+    rows, columns = dims.forward_taps
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    set_panels(&k)
+    k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
+    pixels = GRAM_BYTES // (k.group_size // k.depth * k.item)
+    cut_bands(&k, most(least(pixels, gram_pixels(&k)), 64), GRAM_BYTES, 1)
+    g.walk = &k
+    try:
+        lay_rows(&k)
+        bytes = gram_layout(&g, NULL)
+        memory = take(bytes)
+        gram_layout(&g, memory)
+        for group in range(k.groups):
+            gram_bands(&g, group)
+        pack(&k, &f, g.total, True)
+    finally:
+        if memory != NULL:
+            runtime.give(memory, bytes)
+        free(k.offset)
+    return 0

@@ -1,0 +1,238 @@
+# Forward and dx, as `direct` and `im2col` share them: the same walk over a source (see
+# dims.TapAxis; dx is one walk per phase of the stride, over dy with part of the kernel):
+#
+#   y[pixels, filters] = rows[pixels, depth] @ packed[depth, filters]
+#
+# The result is cut into bands of pixels and those into tiles of a few pixels, which run
+# across the rows of a plane and across images.  A band's part of the source is gathered
+# once, padded and channels-last, into scratch that stays in L2 (or used where it lies);
+# panels of packed filters then pass over it.  The depth is cut so that a panel stays in L1/L2.
+#
+# Bands, groups and panels are the units of parallel work.  No sum is cut by them, so the bits
+# do not depend on the number of threads.
+#
+# The including module defines where rows come from (place_rows, product_depth, most_pixels,
+# unrolled_bytes), and in special_walk, special_way and special_dx what it does in another way.
+
+cdef inline void packed_panel(Walk *k, fc_product *p) noexcept nogil:
+    p.w_offset, p.by_row = NULL, False
+    p.each = k.tiles.lanes
+    p.c_vector = k.tiles.lanes
+
+
+cdef void multiply_tiles(Walk *k, Band *b, fc_product *p, char **row, char **target,
+                         Py_ssize_t shift, char *sums) noexcept nogil:
+    """All tiles of pixels of a band, into the result (at `shift`) or into `sums`."""
+    cdef Py_ssize_t first = 0, m, rows
+    cdef void *c[16]
+    while first < b.pixels:
+        rows = least(k.tiles.rows, b.pixels - first)
+        for m in range(rows):
+            if sums == NULL:
+                c[m] = target[first + m] + shift
+            else:
+                c[m] = sums + (first + m) * k.panel * k.item
+        k.tiles.product(p, <int>rows, <const void **>(row + first), c)
+        first += rows
+
+
+cdef void multiply_band(Walk *k, Band *b, Py_ssize_t panel, char **row, char **target,
+                        char *sums) noexcept nogil:
+    """One panel over the band: the depth in parts, each part over all tiles."""
+    cdef fc_product p
+    cdef Py_ssize_t taps, run, tap, part, first, width
+    cdef Py_ssize_t shifted[1]
+    cdef char *packed
+    product_depth(k, &taps, &run)
+    packed_panel(k, &p)
+    p.columns = <int>least(k.panel, k.cout - panel * k.panel)
+    p.vectors = <int>ceil_div(p.columns, k.tiles.lanes)
+    p.step = 1
+    width = p.vectors * k.tiles.lanes
+    packed = k.packed + (b.group * k.group_size + panel * k.panel * k.depth) * k.item
+    p.bias = NULL
+    if k.bias != NULL:
+        p.bias = k.bias + (b.group * k.panels + panel) * k.panel * k.item
+    cdef Py_ssize_t most_depth = PANEL_BYTES // (width * k.item)
+    cdef Py_ssize_t most_run = least(run, most_depth)
+    tap, part = 0, 0
+    while True:
+        # the next part: some whole taps, or a part of the run of one
+        p.taps = least(taps - tap, most(1, most_depth // most(run, 1)))
+        p.run = least(run - part, most_run)
+        shifted[0] = k.offset[tap] + part if taps else 0
+        p.offset = &shifted[0] if p.taps == 1 else k.offset + tap
+        p.w = packed + (tap * run + part) * width * k.item
+        first = tap + part
+        part += p.run
+        if part >= run:
+            tap, part = tap + p.taps, 0
+        p.accumulate = first > 0
+        p.relu = k.relu and tap >= taps
+        multiply_tiles(k, b, &p, row, target, panel * k.panel * k.item, sums)
+        if tap >= taps:
+            return
+
+
+cdef void place_targets(Walk *k, Band *b, char **target) noexcept nogil:
+    """Where the first channel of each pixel of the result goes."""
+    cdef Py_ssize_t r, c, image, i
+    cdef View *y = &k.result
+    cdef char *at
+    for r in range(b.rows):
+        image, i = (b.row + r) // k.h.size_out, (b.row + r) % k.h.size_out
+        at = y.at + k.item * (
+            image * y.step[0] + b.group * k.cout * y.step[1]
+            + (k.h.out_first + i * k.h.out_step) * y.step[2]
+            + (k.w.out_first + b.column * k.w.out_step) * y.step[3]
+        )
+        for c in range(b.columns):
+            target[r * b.columns + c] = at + c * k.w.out_step * y.step[3] * k.item
+
+
+cdef void scatter_sums(Walk *k, Band *b, Py_ssize_t panel, char *sums,
+                       char **target) noexcept nogil:
+    """Sums [pixels][filters] of one panel to a result that is not channels-last."""
+    cdef Py_ssize_t r
+    cdef View *y = &k.result
+    for r in range(b.rows):
+        k.tiles.copy(
+            b.columns, least(k.panel, k.cout - panel * k.panel),
+            target[r * b.columns] + panel * k.panel * y.step[1] * k.item,
+            k.w.out_step * y.step[3], y.step[1],
+            sums + r * b.columns * k.panel * k.item, k.panel, 1,
+        )
+
+
+cdef void band_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    cdef Walk *k = <Walk *>context
+    cdef Band b = band_of(k, index // k.chunks)
+    cdef Py_ssize_t chunk = index % k.chunks, panel
+    cdef char *at = <char *>scratch
+    cdef char **row = <char **>at
+    cdef char **target = <char **>(at + k.at_target)
+    cdef bint direct = k.result.step[1] == 1 or k.cout == 1
+    cdef char *sums = NULL if direct else at + k.at_sums
+    place_rows(k, &b, at + k.at_band, at + k.at_unrolled, row)
+    place_targets(k, &b, target)
+    for panel in range(chunk * k.panels // k.chunks, (chunk + 1) * k.panels // k.chunks):
+        multiply_band(k, &b, panel, row, target, sums)
+        if not direct:
+            scatter_sums(k, &b, panel, sums, target)
+
+
+cdef void lay_scratch(Walk *k) noexcept:
+    cdef size_t pixels = k.rows * k.columns
+    k.at_target = aligned((pixels + 16) * sizeof(char *))
+    k.at_band = k.at_target + aligned(pixels * sizeof(char *))
+    k.at_unrolled = k.at_band + aligned(band_bytes(k, k.rows, k.columns))
+    k.at_sums = k.at_unrolled + aligned(unrolled_bytes(k, pixels))
+    k.scratch = k.at_sums + aligned(pixels * k.panel * k.item)
+
+
+cdef void plan(Walk *k) noexcept:
+    """Cut the result into bands, and the panels of each where bands are few."""
+    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
+    k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
+    cut_bands(k, most_pixels(k), BAND_BYTES, wanted)
+    k.chunks = least(k.panels, ceil_div(wanted, bands_of(k)))
+    lay_scratch(k)
+
+
+cdef inline Py_ssize_t bands_of(Walk *k) noexcept nogil:
+    return k.groups * k.row_bands * k.column_bands
+
+
+cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) except -1:
+    """Pack the filters, cut the result into bands, do them."""
+    cdef Py_ssize_t work
+    cdef size_t packed_bytes
+    k.packed = k.bias = NULL
+    k.offset = NULL
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    if k.images * k.h.size_out * k.w.size_out == 0:
+        return 0
+    set_panels(k)
+    if special_walk(k, f, bias):
+        return 0
+    plan(k)
+    work = bands_of(k) * k.rows * k.columns * k.depth * k.panels * k.panel // 32
+    packed_bytes = k.groups * k.group_size * k.item + 64
+    try:
+        lay_rows(k)
+        k.packed = take(packed_bytes)
+        pack(k, f, k.packed, False)
+        if bias != NULL:
+            pack_bias(k, bias)
+        run(band_task, k, bands_of(k) * k.chunks, work, k.scratch)
+    finally:
+        if k.packed != NULL:
+            runtime.give(k.packed, packed_bytes)
+        free(k.bias)
+        free(k.offset)
+    return 0
+
+
+def describe(dims, dtype, channels_last):
+    """How the forward walk would be done: text by heading, for `explain`."""
+    cdef Walk k
+    k.item = dtype.itemsize
+    k.tiles = runtime.tiles[k.item == 8]
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    k.source.step[1] = 1 if channels_last else dims.h * dims.w
+    rows, columns = dims.forward_taps
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    if k.images == 0:
+        return {"way": "nothing to do: N is 0"}
+    set_panels(&k)
+    special = special_way(&k)
+    if special is not None:
+        return special
+    plan(&k)
+    source = "x is read where it lies" if k.in_place else "x is gathered, padded, channels-last"
+    return {
+        "way": f"tiles of {k.tiles.rows} pixels x {k.panel} filters, depth {k.depth}; "
+               f"{bands_of(&k)} bands of {k.rows} x {k.columns} pixels in "
+               f"{bands_of(&k) * k.chunks} tasks",
+        "copies": f"{source}; filters are packed: "
+                  f"{k.groups * k.group_size * k.item / 1024:.0f} KiB",
+        "scratch": f"{k.scratch / 1024:.0f} KiB per thread",
+    }
+
+
+cdef int forward(object x, object w, object b, object y, object dims, bint relu) except -1:
+    cdef Walk k
+    cdef Filters f
+    cdef View bias
+    k.tiles, k.item, k.relu = tiles_of(x), x.dtype.itemsize, relu
+    borrow(x, False, &k.source)
+    borrow(w, False, &f.w)
+    borrow(y, True, &k.result)
+    if b is not None:
+        borrow(b, False, &bias)
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    f.in_step, f.out_step, f.group_step = f.w.step[1], f.w.step[0], k.cout * f.w.step[0]
+    rows, columns = dims.forward_taps
+    return walk(&k, &f, rows, columns, &bias if b is not None else NULL)
+
+
+cdef int backward(object dy, object w, object dx, object dims) except -1:
+    """dx: from every phase of the stride a walk over dy, with the filters' axes exchanged."""
+    cdef Walk k
+    cdef Filters f
+    k.tiles, k.item, k.relu = tiles_of(dy), dy.dtype.itemsize, False
+    borrow(dy, False, &k.source)
+    borrow(w, False, &f.w)
+    borrow(dx, True, &k.result)
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.k // k.groups, dims.c // k.groups
+    f.in_step, f.out_step, f.group_step = f.w.step[0], f.w.step[1], k.cin * f.w.step[0]
+    if special_dx(&k, &f, dims):
+        return 0
+    for rows, columns in dims.dx_phases:
+        walk(&k, &f, rows, columns, NULL)
+    return 0
