@@ -80,7 +80,8 @@ cdef int lay_rows(Walk *k) except -1:
         k.pixel_step, k.row_step = k.source.step[3], k.source.step[2]
     else:
         k.pixel_step, k.row_step = k.cin, reach(&k.w, k.columns) * k.cin
-    k.offset = <Py_ssize_t *>malloc((k.h.taps * k.w.taps + 1) * sizeof(Py_ssize_t))
+    # (a phase of dx may have taps along one axis and none along the other)
+    k.offset = <Py_ssize_t *>malloc((k.h.taps * most(k.w.taps, 1) + 1) * sizeof(Py_ssize_t))
     if k.offset == NULL:
         raise MemoryError("no memory for the offsets of a kernel's taps")
     k.offset[0] = 0
@@ -113,7 +114,7 @@ cdef void cut_bands(Walk *k, Py_ssize_t most_pixels, Py_ssize_t most_bytes,
         k.rows = most(1, least(all_rows, most_pixels // k.columns))
         while k.rows > 1 and <Py_ssize_t>band_bytes(k, k.rows, k.columns) > most_bytes:
             k.rows = ceil_div(k.rows, 2)
-        while (k.rows * k.columns > 8 * tile
+        while (k.rows > 1 and k.rows * k.columns > 8 * tile
                and k.groups * ceil_div(all_rows, k.rows) < tasks):
             k.rows = ceil_div(k.rows, 2)
     k.row_bands = ceil_div(all_rows, k.rows)
