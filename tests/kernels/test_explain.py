@@ -1,0 +1,96 @@
+"""explain() and show_runtime() tell the truth about what runs."""
+
+import numpy as np
+import pytest
+from fastconv.kernels import available_backends, registry, threads
+from fastconv.kernels.dims import ConvDims
+from fastconv.kernels.explain import explain
+from fastconv.kernels.runtime import runtime_info, show_runtime
+
+
+ALEXNET3 = {"x_shape": (16, 256, 13, 13), "w_shape": (384, 256, 3, 3), "padding": 1}
+compiled = pytest.mark.skipif("cython" not in available_backends(), reason="nothing is compiled")
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col"])
+def test_explain_names_what_select_takes_and_why_not_the_rest(backend, algorithm):
+    found = explain(**ALEXNET3, backend=backend, algorithm=algorithm)
+    dims = ConvDims.of(ALEXNET3["x_shape"], ALEXNET3["w_shape"], padding=1)
+    for verb, name in found.chosen.items():
+        taken = registry.select(verb, dims, np.dtype("f4"), backend, algorithm)
+        assert name == taken.name
+    others = {impl.name for impl in registry.TABLE["conv2d"]} - {found.chosen["conv2d"]}
+    assert set(found.refused) == others
+    assert all(found.refused.values())
+    text = str(found)
+    assert str(dims) in text
+    assert f"conv2d     {found.chosen['conv2d']}" in text
+
+
+def test_explain_says_which_option_excludes_an_implementation():
+    refused = explain(**ALEXNET3, backend="numpy", algorithm="direct").refused
+    assert refused["im2col-numpy"] == "algorithm='direct' was asked for"
+    assert refused["direct-cython"] == "backend='numpy' was asked for"
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options", "way"),
+    [
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "filters, depth 2304"),
+        ((64, 1, 28, 28), (6, 1, 5, 5), {}, "planar"),
+        ((64, 16, 5, 5), (120, 16, 5, 5), {}, "as a linear layer of 400 inputs"),
+        ((0, 16, 5, 5), (120, 16, 3, 3), {}, "nothing to do"),
+    ],
+)
+def test_explain_tells_the_way(x_shape, w_shape, options, way):
+    if way == "planar":
+        from fastconv.kernels import cpu
+
+        if cpu.vector_bytes() < 16:
+            pytest.skip("one lane cannot be wasted")
+    assert way in explain(x_shape, w_shape, **options, backend="cython").details["way"]
+
+
+@compiled
+def test_explain_tells_copies_threads_and_bounded_scratch():
+    with threads(1):
+        found = explain(**ALEXNET3, backend="cython")
+        assert found.threads == 1
+    assert "gathered, padded" in found.details["copies"]
+    assert (
+        "read where it lies"
+        in (explain((1, 64, 9, 9), (64, 64, 1, 1), channels_last=True).details["copies"])
+    )
+    for n in (1, 100):
+        big = explain((n, 512, 224, 224), (512, 512, 3, 3), padding=1, backend="cython")
+        assert int(big.details["scratch"].split()[0]) < 8 * 1024
+
+
+def test_explain_checks_its_arguments():
+    with pytest.raises(TypeError, match="explain: dtype must be float32 or float64, got int64"):
+        explain(**ALEXNET3, dtype="int64")
+    with pytest.raises(ValueError, match=r"explain: x_shape must be a shape of 4 sizes"):
+        explain((3, 8, 8), (8, 3, 3, 3))
+    with pytest.raises(ValueError, match=r"explain: x \(1, 3, 8, 8\) has 3 channels"):
+        explain((1, 3, 8, 8), (8, 4, 3, 3))
+
+
+def test_show_runtime_prints_every_fact(capsys):
+    show_runtime()
+    text = capsys.readouterr().out
+    info = runtime_info()
+    assert text.count("\n") == len(info)
+    for name in info:
+        assert f"\n{name} " in "\n" + text
+    assert info["numpy"] == np.__version__
+    for backend in registry.BACKENDS:
+        assert f"{backend}: " in text
+
+
+def test_show_runtime_gives_the_reason_of_a_missing_backend(monkeypatch, capsys):
+    monkeypatch.setattr(registry, "backend_why_not", lambda name: f"no {name} in this test")
+    monkeypatch.setattr(registry, "available_backends", lambda: ("numpy",))
+    show_runtime()
+    assert "numba: no numba in this test" in capsys.readouterr().out
