@@ -23,6 +23,7 @@ from .history import History
 from .kernels import available_backends, get_num_threads, threads, use_backend
 from .kernels.arrays import Array
 from .kernels.registry import BACKENDS
+from .kernels.runtime import show_runtime
 from .layers import Sequential
 from .optim import SGD
 from .state import save
@@ -118,8 +119,6 @@ def _positive(text: str) -> int:
 
 
 def _info(options: argparse.Namespace) -> int:
-    from .kernels.runtime import show_runtime
-
     show_runtime()
     return 0
 
