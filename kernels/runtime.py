@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -42,9 +41,11 @@ def runtime_info() -> dict[str, Any]:
 
 
 def _version(package: str) -> str:
+    from importlib import metadata  # 18 ms that `import fastconv` must not pay
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
         return "not installed"
 
 
