@@ -98,7 +98,7 @@ def filters(layer_or_weights: Conv2d | Array, path: PathLike | None = None) -> A
 
 
 def feature_maps(net: Layer, image: Array, path: PathLike | None = None) -> Any:
-    """What every convolution of a network makes of one image, after its activation.
+    """What every convolution of a network makes of one image, after its ReLU if one follows.
 
     Parameters
     ----------
@@ -264,13 +264,14 @@ def _curves(ax: Any, epochs: list[Any], training: Sequence[Any], validation: Seq
     lines = [line for line in lines if None not in line[1]]
     for label, values, colour in lines:
         ax.plot(epochs, values, label=label, color=colour, **style)
-    if lines and min(min(values) for _, values, _ in lines) > 0:
-        _logarithmic(ax.yaxis)
+    if lines:
+        ax.legend(frameon=False)
+        if min(min(values) for _, values, _ in lines) > 0:
+            _logarithmic(ax.yaxis)
     ax.set_xlabel("epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(which="both", color="#dddddd", linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
 
 
 def _logarithmic(axis: Any) -> None:

@@ -90,6 +90,14 @@ def test_learning_curve_without_validation_or_with_no_error_left():
     assert [ax.get_yscale() for ax in figure.axes] == ["log", "linear"]
 
 
+def test_learning_curve_of_a_regression_has_no_error(tmp_path):
+    history = fc.History()
+    values = dict.fromkeys(("accuracy", "val_loss", "val_accuracy"))
+    history.append(epoch=1, loss=0.5, seconds=1.0, lr=0.1, **values)
+    figure = plot.learning_curve(history, tmp_path / "curve.png")
+    assert [len(ax.lines) for ax in figure.axes] == [1, 0]
+
+
 def test_an_empty_history_has_no_curve():
     with pytest.raises(ValueError, match=r"learning_curve: the history is empty; train for an"):
         plot.learning_curve(fc.History())
