@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 
 
 DEBUG = os.environ.get("FASTCONV_DEBUG") == "1"
-OPTIMISE = ["-O0", "-g"] if DEBUG else ["-O3"]
+OPTIMISE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0"]
 WARN = ["-Wall", "-Wextra"] + (["-Werror"] if os.environ.get("FASTCONV_WERROR") == "1" else [])
 CFLAGS = ["-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno", *OPTIMISE, *WARN]
 HEADERS = [*glob("kernels/*.h"), *glob("kernels/simd/*.h"), *glob("kernels/*.pxi")]

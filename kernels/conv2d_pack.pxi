@@ -67,7 +67,7 @@ cdef inline void pack_copy(PackJob *job, Py_ssize_t rows, Py_ssize_t columns, ch
 
 cdef int pack(Walk *k, Filters *f, char *packed, bint unpack) except -1:
     cdef PackJob job = PackJob(k, f, packed, unpack)
-    return run(pack_panel, &job, k.groups * k.panels, k.groups * k.group_size, 0)
+    return run(pack_panel, &job, k.groups * k.panels, k.groups * k.group_size // 4, 0)
 
 
 cdef int pack_bias(Walk *k, View *b) except -1:

@@ -56,12 +56,17 @@ class TapAxis(NamedTuple):
     out_step: int
 
 
-def _plain(*options: object) -> bool:
-    """Whether options are of the usual plain types, which alone may be keys of a cache.
+def _plain(options: tuple[object, ...]) -> bool:
+    """Whether options are of the plain types, which alone may be keys of a cache.
 
-    (In a tuple 1.0 and True would be equal to 1 and pass for it.)
+    (1.0 and True are equal to 1 and would pass for it; lists cannot be keys.)
     """
-    return all(type(option) in (int, str) for option in options)
+    for option in options:
+        kind = type(option)
+        if kind is not int and kind is not str:
+            if kind is not tuple or not _plain(option):  # type: ignore[arg-type]
+                return False
+    return True
 
 
 def as_int(value: object, verb: str, name: str) -> int:
@@ -194,7 +199,7 @@ class ConvDims:
         verb: str = "conv2d",
     ) -> ConvDims:
         """Dims from the shapes (N, C, H, W) and (O, C/groups, KH, KW) and the options."""
-        make = _cached_conv_dims if _plain(stride, padding, dilation, groups) else _conv_dims
+        make = _cached_conv_dims if _plain((stride, padding, dilation, groups)) else _conv_dims
         return make(x_shape, w_shape, stride, padding, dilation, groups, verb)
 
     @cached_property
@@ -450,7 +455,7 @@ class PoolDims:
         """Dims from the shape (N, C, H, W) and the options; stride None is kernel_size."""
         if stride is None:
             stride = kernel_size
-        make = _cached_pool_dims if _plain(kernel_size, stride, padding, dilation) else _pool_dims
+        make = _cached_pool_dims if _plain((kernel_size, stride, padding, dilation)) else _pool_dims
         return make(x_shape, kernel_size, stride, padding, dilation, bool(ceil_mode), verb)
 
     @cached_property

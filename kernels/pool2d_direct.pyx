@@ -85,6 +85,8 @@ cdef Py_ssize_t neighbours(Axis *a, Py_ssize_t result) noexcept nogil:
 cdef void set_taps(Job *job, fc_windows *p, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """Offsets and indices of rows × columns taps, from the first real one."""
     cdef Py_ssize_t i, j
+    if p.taps == rows * columns and p.taps == job.h.kernel * job.w.kernel:
+        return                  # whole windows, as most are: set already
     cdef Py_ssize_t *offset = <Py_ssize_t *>p.offset
     cdef int32_t *index = <int32_t *>p.index
     p.taps = rows * columns
@@ -165,6 +167,7 @@ cdef void pool_task(void *context, Py_ssize_t task, void *scratch) noexcept nogi
     cdef fc_windows p
     p.offset = <Py_ssize_t *>scratch
     p.index = <int32_t *>(p.offset + job.h.kernel * job.w.kernel)
+    p.taps = 0
     lay_windows(job, &p)
     for unit in range(first, least(first + job.units_per_task, job.units)):
         pool_unit(job, &p, unit, row, least(row + job.rows, job.h.out))

@@ -28,14 +28,11 @@ FC_INLINE void store_lanes(real *y, ptrdiff_t step, fcv value, int n)
     }
 }
 
-FC_INLINE void store_indices(const fc_windows *p, int32_t *index, fcv where, ptrdiff_t row,
-                             ptrdiff_t lane, int n)
+FC_INLINE void store_indices(const fc_windows *p, int32_t *index, int32_t first, fcv where, int n)
 {
     fc_bits bits[FC_LEN];
     fcv_store_bits(bits, where);
-    int32_t first = p->first_index + (int32_t)row * p->next_row + (int32_t)lane * p->next_lane;
-    int32_t next = p->next_lane;
-    index += row * p->index_row + lane * p->index_lane;
+    const int32_t next = p->next_lane;
     if (p->index_lane == 1)
         for (int l = 0; l < n; l++) index[l] = first + (int32_t)bits[l] + l * next;
     else
@@ -43,45 +40,70 @@ FC_INLINE void store_indices(const fc_windows *p, int32_t *index, fcv where, ptr
 }
 
 FC_INLINE void max_lanes(const fc_windows *p, const real *x, real *y, int32_t *index,
-                         ptrdiff_t row, ptrdiff_t lane, const ptrdiff_t step, const int n)
+                         int32_t first, const ptrdiff_t step, const int n)
 {
-    x += row * p->x_row + lane * step;
     fcv best = load_lanes(x + p->offset[0], step, n);
-    fcv where = fcv_set1_bits(index ? p->index[0] : 0);
+    fcv where = fcv_set1_bits(p->index[0]);
     for (ptrdiff_t t = 1; t < p->taps; t++) {
         fcv cell = load_lanes(x + p->offset[t], step, n);
         fcm wins = fcv_wins(cell, best);
         best = fcv_select(wins, cell, best);
-        if (index) where = fcv_select(wins, fcv_set1_bits(p->index[t]), where);
+        where = fcv_select(wins, fcv_set1_bits(p->index[t]), where);
     }
-    store_lanes(y + row * p->y_row + lane * p->y_lane, p->y_lane, best, n);
-    if (index) store_indices(p, index, where, row, lane, n);
+    store_lanes(y, p->y_lane, best, n);
+    store_indices(p, index, first, where, n);
 }
 
-FC_INLINE void mean_lanes(const fc_windows *p, const real *x, real *y, ptrdiff_t row,
-                          ptrdiff_t lane, const ptrdiff_t step, const int n)
+/* The maximum alone: one short chain of max, and beside it whether a cell was NaN. */
+FC_INLINE void plain_max_lanes(const fc_windows *p, const real *x, real *y, const ptrdiff_t step,
+                               const int n)
 {
-    x += row * p->x_row + lane * step;
+    const fcv infinity = fcv_set1((real)INFINITY);
+    fcv best = load_lanes(x + p->offset[0], step, n);
+    fcv nan = best;
+    for (ptrdiff_t t = 1; t < p->taps; t++) {
+        fcv cell = load_lanes(x + p->offset[t], step, n);
+        best = fcv_max(cell, best); /* best where they are equal, or cell is NaN */
+        nan = fcv_select(fcv_wins(cell, infinity), cell, nan);
+    }
+    store_lanes(y, p->y_lane, fcv_select(fcv_wins(nan, infinity), nan, best), n);
+}
+
+FC_INLINE void mean_lanes(const fc_windows *p, const real *x, real *y, const ptrdiff_t step,
+                          const int n)
+{
     fcv sum = fcv_zero();
     for (ptrdiff_t t = 0; t < p->taps; t++)
         sum = fcv_add(sum, load_lanes(x + p->offset[t], step, n));
-    sum = fcv_div(sum, fcv_set1((real)p->area));
-    store_lanes(y + row * p->y_row + lane * p->y_lane, p->y_lane, sum, n);
+    store_lanes(y, p->y_lane, fcv_div(sum, fcv_set1((real)p->area)), n);
 }
 
-FC_INLINE void windows_by(const fc_windows *p, const real *x, real *y, int32_t *index,
+/* n lanes from lane l on, of one row whose indices begin at `first` */
+FC_INLINE void windows_lanes(const fc_windows *p, const real *x, real *y, int32_t *index,
+                             int32_t first, ptrdiff_t l, const ptrdiff_t step, const int n,
+                             const int mean)
+{
+    x += l * step;
+    y += l * p->y_lane;
+    if (mean) mean_lanes(p, x, y, step, n);
+    else if (!index) plain_max_lanes(p, x, y, step, n);
+    else max_lanes(p, x, y, index + l * p->index_lane, first + (int32_t)l * p->next_lane, step, n);
+}
+
+FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32_t *index,
                           const ptrdiff_t step, const int mean)
 {
-    const ptrdiff_t whole = p->lanes - p->lanes % FC_LEN;
-    const int rest = (int)(p->lanes - whole);
-    for (ptrdiff_t row = 0; row < p->rows; row++) {
-        for (ptrdiff_t lane = 0; lane < whole; lane += FC_LEN) {
-            if (mean) mean_lanes(p, x, y, row, lane, step, FC_LEN);
-            else max_lanes(p, x, y, index, row, lane, step, FC_LEN);
-        }
-        if (!rest) continue;
-        if (mean) mean_lanes(p, x, y, row, whole, step, rest);
-        else max_lanes(p, x, y, index, row, whole, step, rest);
+    const fc_windows p = *given; /* in registers: y might alias what is given */
+    const ptrdiff_t whole = p.lanes - p.lanes % FC_LEN;
+    const int rest = (int)(p.lanes - whole);
+    for (ptrdiff_t row = 0; row < p.rows; row++) {
+        int32_t first = p.first_index + (int32_t)row * p.next_row;
+        for (ptrdiff_t l = 0; l < whole; l += FC_LEN)
+            windows_lanes(&p, x, y, index, first, l, step, FC_LEN, mean);
+        if (rest) windows_lanes(&p, x, y, index, first, whole, step, rest, mean);
+        x += p.x_row;
+        y += p.y_row;
+        if (index) index += p.index_row;
     }
 }
 
