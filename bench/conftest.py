@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # cases, problems, peers: also f
 import peers
 import problems
 import pytest
+
 from fastconv.kernels import get_num_threads, registry
 
 

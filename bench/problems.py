@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cases import Conv, Lrn, Pool
-from fastconv.kernels.arrays import channels_last
 
 from fastconv import kernels
+from fastconv.kernels.arrays import channels_last
 
 
 # Largest error over largest value.  What is not listed must be equal: see above.
@@ -82,6 +82,20 @@ def conv2d_dw(case: Conv, memory: str = "nchw", dtype: str = "f4") -> Problem:
     dw = result(d.w_shape, "nchw", dtype)
     arguments = (dy, x, d.w_shape)
     return Problem("conv2d_dw", d, kernels.conv2d_dw, arguments, _conv_options(case), dw, d.flops)
+
+
+def _dx_and_dw(dy: Any, x: Any, w: Any, *, out: Any, **how: Any) -> tuple[Any, Any]:
+    dx = kernels.conv2d_dx(dy, w, x.shape, out=out[0], **how)
+    return dx, kernels.conv2d_dw(dy, x, w.shape, out=out[1], **how)
+
+
+def conv2d_backward(case: Conv, memory: str = "nchw", dtype: str = "f4") -> Problem:
+    """dx and dw, one after the other: the backward pass of a layer."""
+    d, dx, dw = case.dims, conv2d_dx(case, memory, dtype), conv2d_dw(case, memory, dtype)
+    arguments = (*dw.arguments[:2], dx.arguments[1])
+    return Problem(
+        "conv2d_backward", d, _dx_and_dw, arguments, dw.options, (dx.out, dw.out), 2 * d.flops
+    )
 
 
 def _pool_options(case: Pool) -> dict[str, Any]:

@@ -50,8 +50,12 @@ cdef inline Py_ssize_t row_step(Walk *k) noexcept nogil:
     return k.w.step * k.pixel_step
 
 
-cdef int unroll(Gram *g, Py_ssize_t work) except -1:
-    return 0
+cdef inline bint unrolls(Walk *k) noexcept nogil:
+    return False
+
+
+cdef void unroll_row(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
+    pass
 
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:

@@ -66,14 +66,14 @@ cdef inline Py_ssize_t row_step(Walk *k) noexcept nogil:
     return k.depth
 
 
-cdef void unroll_task(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
+cdef inline bint unrolls(Walk *k) noexcept nogil:
+    return True
+
+
+cdef void unroll_row(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
     cdef Gram *g = <Gram *>context
     cdef Py_ssize_t columns = g.band.columns
     unroll_pixels(g.walk, g.row, r * columns, (r + 1) * columns, g.unrolled)
-
-
-cdef int unroll(Gram *g, Py_ssize_t work) except -1:
-    return run(unroll_task, g, g.band.rows, work, 0)
 
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:

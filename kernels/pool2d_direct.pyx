@@ -173,6 +173,29 @@ cdef void pool_task(void *context, Py_ssize_t task, void *scratch) noexcept nogi
         pool_unit(job, &p, unit, row, least(row + job.rows, job.h.out))
 
 
+cdef inline bint piled(View *v, Py_ssize_t height) noexcept nogil:
+    """Whether the planes of a batch follow one another in memory, row after row."""
+    return v.step[1] == height * v.step[2] and (v.size[0] == 1
+                                                or v.step[0] == v.size[1] * v.step[1])
+
+
+cdef void pile_planes(Job *job) noexcept nogil:
+    """Take all planes as one high plane, where no window reaches from one into the next.
+
+    (Not where indices are wanted, nor the areas of averages: they are per plane.)
+    LeNet's second pooling, 1024 planes of 10×10: 57 -> 37 us, AVX-512, one thread.
+    """
+    cdef Axis *h = &job.h
+    if job.by_channel or job.indexed or job.mean or h.pad or h.size != h.out * h.stride:
+        return
+    if (h.kernel - 1) * h.dilation >= h.stride:
+        return
+    if piled(&job.x, h.size) and piled(&job.y, h.out):
+        h.size *= job.images * job.channels
+        h.out *= job.images * job.channels
+        job.images = job.channels = 1
+
+
 cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
     cdef Py_ssize_t taps = dims.kh * dims.kw
     job.tiles, job.item = tiles_of(x), x.dtype.itemsize
@@ -187,6 +210,7 @@ cdef int pool(Job *job, object x, object y, object indices, object dims) except 
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
     if job.images == 0:
         return 0
+    pile_planes(job)
     cut_tasks(job, job.h.out, job.w.out)
     return run(pool_task, job, tasks_of(job), y.size * taps // 4,
                taps * (sizeof(Py_ssize_t) + sizeof(int32_t)))

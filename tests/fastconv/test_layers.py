@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from fastconv.kernels.arrays import is_channels_last, to_channels_last
 
 import fastconv as fc
+from fastconv.kernels.arrays import is_channels_last, to_channels_last
 
 
 F64 = np.float64

@@ -16,6 +16,7 @@ from itertools import product
 
 import kernel_support as support
 import numpy as np
+
 from fastconv.kernels import ConvDims, PoolDims, registry
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from fastconv.kernels import ConvDims, PoolDims, registry
 from fastconv.kernels.arrays import channels_last
 

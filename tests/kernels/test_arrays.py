@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kernel_support import assert_same, integers, laid_out
+
+from fastconv import kernels
 from fastconv.kernels import arrays
 from fastconv.kernels.arrays import (
     channels_last,
     is_channels_last,
     to_channels_last,
 )
-from kernel_support import assert_same, integers, laid_out
-
-from fastconv import kernels
 
 
 def convolved(x_dtype, w_dtype, backend=None):

@@ -6,8 +6,6 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims
-from fastconv.kernels.arrays import is_channels_last
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_support import (
@@ -28,6 +26,8 @@ from kernel_support import (
 )
 
 from fastconv import kernels
+from fastconv.kernels import ConvDims
+from fastconv.kernels.arrays import is_channels_last
 
 
 every_case = pytest.mark.parametrize("case", CONV_CASES)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, PoolDims
 
 from fastconv import kernels
+from fastconv.kernels import ConvDims, PoolDims
 
 
 VALUES = Path(__file__).parents[3] / "shared" / "course_values.json"

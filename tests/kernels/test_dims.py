@@ -6,10 +6,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, PoolDims, ShapeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_support import CONV_CASES, DILATED_POOL_CASES, POOL_CASES
+
+from fastconv.kernels import ConvDims, PoolDims, ShapeError
 
 
 @pytest.mark.parametrize("case", CONV_CASES)

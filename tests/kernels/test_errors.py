@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, PoolDims, ShapeError
 
 from fastconv import kernels
+from fastconv.kernels import ConvDims, PoolDims, ShapeError
 
 
 x = np.ones((2, 4, 8, 8), np.float32)

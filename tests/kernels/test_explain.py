@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fastconv.kernels import available_backends, registry, threads
 from fastconv.kernels.dims import ConvDims
 from fastconv.kernels.explain import explain

@@ -11,10 +11,10 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, PoolDims, registry
 from kernel_support import every_way, laid_out, normals, poisoned, ways
 
 from fastconv import kernels
+from fastconv.kernels import ConvDims, PoolDims, registry
 
 
 threads = importlib.import_module("fastconv.kernels.threads")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastconv.kernels.arrays import is_channels_last
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_support import (
@@ -22,6 +21,7 @@ from kernel_support import (
 )
 
 from fastconv import kernels
+from fastconv.kernels.arrays import is_channels_last
 
 
 # A power is not exact: a few roundings of the result, and of the terms that cancel in dx.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastconv.kernels import PoolDims
-from fastconv.kernels.arrays import is_channels_last
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_support import (
@@ -25,6 +23,8 @@ from kernel_support import (
 )
 
 from fastconv import kernels
+from fastconv.kernels import PoolDims
+from fastconv.kernels.arrays import is_channels_last
 
 
 SAMPLE = (

@@ -7,7 +7,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, PoolDims
 from kernel_support import (
     CONV_SAMPLE,
     DILATED_POOL_CASES,
@@ -19,6 +18,7 @@ from kernel_support import (
 )
 
 from fastconv import kernels
+from fastconv.kernels import ConvDims, PoolDims
 
 
 BACKENDS = kernels.available_backends()

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fastconv.kernels import ConvDims, registry
 
 from fastconv import kernels
+from fastconv.kernels import ConvDims, registry
 
 
 F32 = np.dtype("f4")

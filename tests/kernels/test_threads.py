@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from fastconv.kernels import registry
 
 from fastconv import kernels
+from fastconv.kernels import registry
 
 
 t = importlib.import_module("fastconv.kernels.threads")  # kernels.threads is the class in it
