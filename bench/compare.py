@@ -4,8 +4,8 @@ Every round runs every contestant once, so a slow minute of the machine hits bot
 row's ratio is the median over the rounds of (time of the reference / time of the
 contestant).  Results are compared before anything is timed.
 
-NumPy's BLAS leaves its threads spinning for some 25 ms after a product; they would slow
-whoever comes next.  So each timing begins after a pause (--pause).
+NumPy's BLAS leaves its threads spinning after a product, for 26 to 100 ms; they would slow
+whoever comes next.  So each timing begins when the process has fallen idle.
 
     python bench/compare.py                         LeNet and AlexNet, all directions
     python bench/compare.py --layers "LeNet.*N=64"  only those (a regular expression)
@@ -71,6 +71,16 @@ def seconds(run: Callable[[], Any], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
+def wait_until_idle(limit: float) -> None:
+    """Sleep until no thread of this process uses the processor, at most `limit` seconds."""
+    until = time.perf_counter() + limit
+    while time.perf_counter() < until:
+        used = time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - used < 1e-3:
+            return
+
+
 def contest(make: Any, case: Any, options: argparse.Namespace) -> dict[str, Any]:
     """One row: medians of both, and the median of their ratios."""
     problem = make(case, options.memory, options.dtype)
@@ -82,7 +92,7 @@ def contest(make: Any, case: Any, options: argparse.Namespace) -> dict[str, Any]
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(options.rounds):
         for run, count, taken in zip(runs, calls, times, strict=True):
-            time.sleep(options.pause)
+            wait_until_idle(options.pause)
             run()  # fetches its data into the caches, wakes its threads
             taken.append(seconds(run, count))
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
@@ -132,7 +142,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--problems", default="", metavar="REGEX", help="which problems, e.g. conv2d_d")
     add("--memory", choices=("nchw", "nhwc"), default="nchw")
     add("--dtype", choices=("f4", "f8"), default="f4")
-    add("--pause", type=float, default=0.04, help="seconds before each timing (default: 0.04)")
+    add("--pause", type=float, default=1.0, help="seconds to wait for idleness at most (1)")
     add("--json", metavar="PATH", help="write the rows there too")
     add("--check", action="store_true", help="exit 1 if a promise does not hold")
     return parser.parse_args(arguments)
