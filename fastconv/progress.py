@@ -18,7 +18,9 @@ def watched(batches: Sequence[T], title: str, show: bool) -> Iterator[T]:
     """The batches one by one, behind a progress bar if asked for and tqdm is installed."""
     if show and importlib.util.find_spec("tqdm") is not None:
         tqdm = importlib.import_module("tqdm").tqdm
-        yield from tqdm(batches, desc=title, unit="batch", leave=False, file=sys.stderr)
+        seconds = 0.1 if sys.stderr.isatty() else 5  # a log keeps every line of the bar
+        bar = {"unit": "batch", "leave": False, "mininterval": seconds, "file": sys.stderr}
+        yield from tqdm(batches, desc=title, **bar)
     else:
         yield from batches
 

@@ -29,6 +29,25 @@ __all__ = [
 Array = np.ndarray[Any, Any]
 
 _F16, _F32, _F64 = np.dtype("f2"), np.dtype("f4"), np.dtype("f8")
+# Aligned arrays have aligned strides; where doubles need 8 bytes these are whole elements.
+_ALIGNED_IS_WALKABLE = _F64.alignment == _F64.itemsize
+
+
+def _walkable(a: Array) -> bool:
+    """Whether the steps of `a` in memory are whole elements in the right place."""
+    return a.flags.aligned and (_ALIGNED_IS_WALKABLE or all(s % a.itemsize == 0 for s in a.strides))
+
+
+def _ready(arrays: list[Any], dtype: Any) -> bool:
+    """Whether kernels can take all the arrays as they are: the usual case, told quickly."""
+    if dtype is not _F32 and dtype is not _F64:
+        return False
+    for a in arrays:
+        if a is not None and (type(a) is not np.ndarray or a.dtype is not dtype):
+            return False
+        if a is not None and not _walkable(a):
+            return False
+    return True
 
 
 def as_inputs(verb: str, **named: Any) -> tuple[list[Any], np.dtype[Any]]:
@@ -42,6 +61,10 @@ def as_inputs(verb: str, **named: Any) -> tuple[list[Any], np.dtype[Any]]:
     TypeError
         If float32 and float64 meet in one call, or a dtype is not a real number's.
     """
+    given = [*named.values()]
+    dtype = getattr(given[0], "dtype", None)
+    if _ready(given, dtype):
+        return given, dtype  # type: ignore[return-value]
     arrays = {name: a if a is None else np.asarray(a) for name, a in named.items()}
     floats = {}
     for name, a in arrays.items():
@@ -73,7 +96,7 @@ def _compute_dtype(verb: str, floats: dict[str, np.dtype[Any]]) -> np.dtype[Any]
 
 def _usable(a: Array, dtype: np.dtype[Any]) -> Array:
     """`a` itself where a kernel can walk it, else a copy in the same memory format."""
-    if a.dtype == dtype and a.flags.aligned and all(s % a.itemsize == 0 for s in a.strides):
+    if a.dtype == dtype and _walkable(a):
         return a
     return a.astype(dtype, order="K", copy=True)
 
@@ -143,8 +166,7 @@ def output(
     """
     if out is not None:
         _check_out(verb, out, shape, dtype, inputs)
-        usable = out.flags.aligned and all(s % out.itemsize == 0 for s in out.strides)
-        if usable and out.dtype in (_F32, _F64):
+        if out.dtype in (_F32, _F64) and _walkable(out):
             return out  # type: ignore[no-any-return]
     compute = _F32 if dtype == _F16 else dtype
     if like is not None and is_channels_last(like):
@@ -165,8 +187,11 @@ def _check_out(
         raise ValueError(f"{verb}: out is read-only; pass a writeable array")
     if any(a is not None and _overlap(out, a) for a in inputs):
         raise ValueError(f"{verb}: out overlaps an input in memory; pass a separate array")
-    doubled = (s == 0 and size > 1 for s, size in zip(out.strides, shape, strict=True))
-    if out.size and any(doubled):
+    if (
+        0 in out.strides
+        and out.size
+        and any(s == 0 and size > 1 for s, size in zip(out.strides, shape, strict=True))
+    ):
         raise ValueError(f"{verb}: several elements of out share one place in memory")
 
 

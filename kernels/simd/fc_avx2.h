@@ -35,6 +35,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     fcm ordered = _mm256_cmp_pd(best, best, _CMP_ORD_Q);
     return _mm256_and_pd(_mm256_cmp_pd(a, best, _CMP_NLE_UQ), ordered);
 }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm256_cmp_pd(a, b, _CMP_UNORD_Q); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm256_or_pd(a, b); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm256_blendv_pd(b, a, c); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
@@ -80,6 +82,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     fcm ordered = _mm256_cmp_ps(best, best, _CMP_ORD_Q);
     return _mm256_and_ps(_mm256_cmp_ps(a, best, _CMP_NLE_UQ), ordered);
 }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm256_or_ps(a, b); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm256_blendv_ps(b, a, c); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {

@@ -32,6 +32,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     fcm ordered = _mm512_cmp_pd_mask(best, best, _CMP_ORD_Q);
     return _mm512_mask_cmp_pd_mask(ordered, a, best, _CMP_NLE_UQ);
 }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return (fcm)(a | b); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_pd(c, b, a); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
@@ -74,6 +76,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     fcm ordered = _mm512_cmp_ps_mask(best, best, _CMP_ORD_Q);
     return _mm512_mask_cmp_ps_mask(ordered, a, best, _CMP_NLE_UQ);
 }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return (fcm)(a | b); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_ps(c, b, a); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {

@@ -25,6 +25,12 @@ FC_INLINE fcv fcv_mul(fcv a, fcv b) { return vmulq_f64(a, b); }
 FC_INLINE fcv fcv_div(fcv a, fcv b) { return vdivq_f64(a, b); }
 FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return vfmaq_f64(c, a, b); }
 FC_INLINE fcv fcv_sqrt(fcv a) { return vsqrtq_f64(a); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return vorrq_u64(a, b); }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b)
+{
+    fcm numbers = vandq_u64(vceqq_f64(a, a), vceqq_f64(b, b));
+    return vceqq_u64(numbers, vdupq_n_u64(0));
+}
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return vbslq_f64(c, a, b); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return fcv_select(vcgtq_f64(a, b), a, b); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
@@ -65,6 +71,12 @@ FC_INLINE fcv fcv_mul(fcv a, fcv b) { return vmulq_f32(a, b); }
 FC_INLINE fcv fcv_div(fcv a, fcv b) { return vdivq_f32(a, b); }
 FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return vfmaq_f32(c, a, b); }
 FC_INLINE fcv fcv_sqrt(fcv a) { return vsqrtq_f32(a); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return vorrq_u32(a, b); }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b)
+{
+    fcm numbers = vandq_u32(vceqq_f32(a, a), vceqq_f32(b, b));
+    return vceqq_u32(numbers, vdupq_n_u32(0));
+}
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return vbslq_f32(c, a, b); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return fcv_select(vcgtq_f32(a, b), a, b); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)

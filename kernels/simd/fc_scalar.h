@@ -44,6 +44,8 @@ FC_INLINE fcv fcv_max(fcv a, fcv b) { return a > b ? a : b; } /* b where either 
 
 /* a wins over best: it is larger, or the first NaN */
 FC_INLINE fcm fcv_wins(fcv a, fcv best) { return !(a <= best) & (best == best); }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return (a != a) | (b != b); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return a | b; }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
 
 /* every second lane of a then b: lanes 0, 2, 4, … */

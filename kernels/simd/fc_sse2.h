@@ -30,6 +30,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return _mm_and_pd(_mm_cmpnle_pd(a, best), _mm_cmpord_pd(best, best));
 }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm_cmpunord_pd(a, b); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm_or_pd(a, b); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 {
     return _mm_or_pd(_mm_and_pd(c, a), _mm_andnot_pd(c, b));
@@ -73,6 +75,8 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return _mm_and_ps(_mm_cmpnle_ps(a, best), _mm_cmpord_ps(best, best));
 }
+FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm_cmpunord_ps(a, b); }
+FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm_or_ps(a, b); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 {
     return _mm_or_ps(_mm_and_ps(c, a), _mm_andnot_ps(c, b));

@@ -54,19 +54,25 @@ FC_INLINE void max_lanes(const fc_windows *p, const real *x, real *y, int32_t *i
     store_indices(p, index, first, where, n);
 }
 
-/* The maximum alone: one short chain of max, and beside it whether a cell was NaN. */
+/* The maximum alone: a short chain of max, and beside it, two at a time, was a cell NaN? */
 FC_INLINE void plain_max_lanes(const fc_windows *p, const real *x, real *y, const ptrdiff_t step,
                                const int n)
 {
-    const fcv infinity = fcv_set1((real)INFINITY);
     fcv best = load_lanes(x + p->offset[0], step, n);
-    fcv nan = best;
-    for (ptrdiff_t t = 1; t < p->taps; t++) {
+    fcm nan = fcv_any_nan(best, best);
+    ptrdiff_t t = 1;
+    for (; t + 1 < p->taps; t += 2) {
         fcv cell = load_lanes(x + p->offset[t], step, n);
-        best = fcv_max(cell, best); /* best where they are equal, or cell is NaN */
-        nan = fcv_select(fcv_wins(cell, infinity), cell, nan);
+        fcv next = load_lanes(x + p->offset[t + 1], step, n);
+        nan = fcv_or(nan, fcv_any_nan(cell, next));
+        best = fcv_max(next, fcv_max(cell, best)); /* the first of equals */
     }
-    store_lanes(y, p->y_lane, fcv_select(fcv_wins(nan, infinity), nan, best), n);
+    if (t < p->taps) {
+        fcv cell = load_lanes(x + p->offset[t], step, n);
+        nan = fcv_or(nan, fcv_any_nan(cell, cell));
+        best = fcv_max(cell, best);
+    }
+    store_lanes(y, p->y_lane, fcv_select(nan, fcv_set1((real)NAN), best), n);
 }
 
 FC_INLINE void mean_lanes(const fc_windows *p, const real *x, real *y, const ptrdiff_t step,
