@@ -10,9 +10,11 @@ import fastconv as fc
 
 
 IMPORT = (
-    "import time, numpy; t = time.perf_counter(); import fastconv; print(time.perf_counter() - t)"
+    "import time; a = time.perf_counter(); import numpy; b = time.perf_counter(); "
+    "import fastconv; print(b - a, time.perf_counter() - b)"
 )
-IMPORT_LIMIT = 0.020  # seconds over NumPy's own import
+# Seconds over NumPy's own import; on a slow machine, where that takes longer, a share of it.
+IMPORT_LIMIT, IMPORT_SHARE = 0.020, 0.30
 
 
 def require(condition: bool, what: str) -> None:
@@ -57,9 +59,10 @@ def training_lowers_the_loss() -> None:
 
 def import_is_quick() -> None:
     runs = [subprocess.check_output([sys.executable, "-I", "-c", IMPORT]) for _ in range(9)]
-    best = min(map(float, runs))
-    print(f"import fastconv: {best * 1e3:.1f} ms over NumPy")
-    require(best <= IMPORT_LIMIT, f"import takes {best:.3f} s, more than {IMPORT_LIMIT} s")
+    numpy, ours = (min(times) for times in zip(*(map(float, r.split()) for r in runs), strict=True))
+    print(f"import fastconv: {ours * 1e3:.1f} ms over NumPy's {numpy * 1e3:.1f}")
+    limit = max(IMPORT_LIMIT, IMPORT_SHARE * numpy)
+    require(ours <= limit, f"import takes {ours:.3f} s, more than {limit:.3f} s")
 
 
 if __name__ == "__main__":
