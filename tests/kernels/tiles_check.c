@@ -85,6 +85,13 @@ static void check_product(const fc_tiles *t, int rows, int columns, int planar, 
         }
     t->product(&p, rows, row, result);
     expect(t, planar ? "product of planes" : "product", c, want, rows * columns, 0);
+    p.relu = 0, p.bias = NULL;
+    t->product(&p, rows, row, result);
+    memcpy(want, c, (size_t)(rows * columns * t->item));
+    t->add(1, rows * columns, want, 0, 1, c, 0, 1);
+    p.accumulate = 1;
+    t->product(&p, rows, row, result);
+    expect(t, "product accumulated", c, want, rows * columns, 0);
     free(a), free(w), free(c), free(want), free(bias);
 }
 
@@ -146,6 +153,20 @@ static void check_sums(const fc_tiles *t, const fc_tiles *scalar, int lanes)
     free(x), free(y), free(want);
 }
 
+static void check_add_at(const fc_tiles *t, const fc_tiles *scalar, int lanes)
+{
+    int32_t index[64];
+    char *x = numbers(lanes, t->item), *y = numbers(3 * lanes, t->item);
+    char *want = copy_of(y, 3 * lanes * t->item);
+    for (int l = 0; l < lanes; l++) index[l] = l % 3; /* several meet in a cell */
+    t->add_at(lanes, y, 1, 0, x, 1, index, 1);
+    scalar->add_at(lanes, want, 1, 0, x, 1, index, 1);
+    t->add_at(lanes, y, lanes, 1, x, 1, index, 1);
+    scalar->add_at(lanes, want, lanes, 1, x, 1, index, 1);
+    expect(t, "add_at", y, want, 3 * lanes, 0);
+    free(x), free(y), free(want);
+}
+
 static double at(const fc_tiles *t, const void *a, ptrdiff_t i)
 {
     return t->item == 4 ? ((const float *)a)[i] : ((const double *)a)[i];
@@ -174,6 +195,29 @@ static void check_lrn(const fc_tiles *t, double beta)
     free(x), free(y), free(work);
 }
 
+/* against the scalar one, pixel by pixel: blocks differ in their width */
+static void check_lrn_dx(const fc_tiles *t, const fc_tiles *scalar, double beta)
+{
+    enum { C = 7, SIZE = 4 };
+    int wide = t->lrn_pixels, narrow = scalar->lrn_pixels;
+    fc_lrn p = {C, SIZE, 0.05, beta, 2};
+    char *x = numbers(C * wide, t->item), *dy = numbers(C * wide, t->item);
+    char *dx = numbers(C * wide, t->item), *work = numbers(2 * (C + SIZE) * wide, t->item);
+    char *few = numbers(C * narrow, t->item), *grads = copy_of(few, C * narrow * t->item);
+    char *want = copy_of(few, C * narrow * t->item), *got = copy_of(few, C * narrow * t->item);
+    char *scalar_work = numbers(2 * (C + SIZE) * narrow, t->item);
+    t->lrn_dx(&p, dy, x, dx, work);
+    for (int first = 0; first + narrow <= wide; first += narrow) {
+        scalar->copy(C, narrow, few, narrow, 1, x + first * t->item, wide, 1);
+        scalar->copy(C, narrow, grads, narrow, 1, dy + first * t->item, wide, 1);
+        scalar->copy(C, narrow, got, narrow, 1, dx + first * t->item, wide, 1);
+        scalar->lrn_dx(&p, grads, few, want, scalar_work);
+        expect(t, "lrn_dx", got, want, C * narrow, t->item == 4 ? 1e-5 : 1e-13);
+    }
+    free(x), free(dy), free(dx), free(work), free(few), free(grads), free(want), free(got);
+    free(scalar_work);
+}
+
 int main(void)
 {
     const fc_tiles *found[2 * MOST];
@@ -189,9 +233,12 @@ int main(void)
         for (int lanes = 1; lanes < 40; lanes++) {
             for (int step = 1; step < 4; step++) check_windows(t, scalar, lanes, step);
             check_sums(t, scalar, lanes);
+            check_add_at(t, scalar, lanes);
         }
         check_lrn(t, 0.75);
         check_lrn(t, 0.6);
+        check_lrn_dx(t, scalar, 0.75);
+        check_lrn_dx(t, scalar, 0.6);
         printf("%s %d: checked\n", t->isa, t->item);
     }
     printf("%d failures\n", failures);
