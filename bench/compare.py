@@ -1,11 +1,7 @@
 """Two backends side by side, in turn in one process: is the faster one faster, and by how much?
 
-Every round runs every contestant once, so a slow minute of the machine hits both; a
-row's ratio is the median over the rounds of (time of the reference / time of the
-contestant).  Results are compared before anything is timed.
-
-NumPy's BLAS leaves its threads spinning after a product, for 26 to 100 ms; they would slow
-whoever comes next.  So each timing begins when the process has fallen idle.
+A row's ratio is the median over the rounds of (time of the reference / time of the
+contestant), timed as timing.py says.  Results are compared before anything is timed.
 
     python bench/compare.py                         LeNet and AlexNet, all directions
     python bench/compare.py --layers "LeNet.*N=64"  only those (a regular expression)
@@ -19,13 +15,13 @@ import json
 import re
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import problems
 from cases import CONV, LRN, POOL
 from threadpoolctl import threadpool_limits
+from timing import PAUSE, race
 
 from fastconv import kernels
 
@@ -49,36 +45,10 @@ PROMISES = (
     (r"max_pool2d\w* (LeNet.*N=64|AlexNet.*N=16)", 4.0),
     (r"(conv2d(_backward)?|max_pool2d\w*|lrn\w*) (LeNet|AlexNet)", 1.0),
 )
-SHORTEST = 2e-3  # seconds; shorter calls are repeated within one timing
 
 
 def promise(row: str) -> float | None:
     return next((least for pattern, least in PROMISES if re.match(pattern, row)), None)
-
-
-def repeats(run: Callable[[], Any]) -> int:
-    """How many calls one timing takes, so that it is long against the clock."""
-    run()
-    start = time.perf_counter()
-    run()
-    return max(1, round(SHORTEST / (time.perf_counter() - start)))
-
-
-def seconds(run: Callable[[], Any], calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        run()
-    return (time.perf_counter() - start) / calls
-
-
-def wait_until_idle(limit: float) -> None:
-    """Sleep until no thread of this process uses the processor, at most `limit` seconds."""
-    until = time.perf_counter() + limit
-    while time.perf_counter() < until:
-        used = time.process_time()
-        time.sleep(0.01)
-        if time.process_time() - used < 1e-3:
-            return
 
 
 def contest(make: Any, case: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -88,13 +58,7 @@ def contest(make: Any, case: Any, options: argparse.Namespace) -> dict[str, Any]
     want = problems.as_arrays(problem.run(backend=names[0]))
     problems.check(problem, names[1], problem.run(backend=names[1]), want)
     runs = [lambda name=name: problem.run(backend=name) for name in names]
-    calls = [repeats(run) for run in runs]
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(options.rounds):
-        for run, count, taken in zip(runs, calls, times, strict=True):
-            wait_until_idle(options.pause)
-            run()  # fetches its data into the caches, wakes its threads
-            taken.append(seconds(run, count))
+    times = race(runs, options.rounds, options.pause)
     ratio = statistics.median(a / b for a, b in zip(*times, strict=True))
     medians = [statistics.median(taken) for taken in times]
     return {
@@ -142,7 +106,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--problems", default="", metavar="REGEX", help="which problems, e.g. conv2d_d")
     add("--memory", choices=("nchw", "nhwc"), default="nchw")
     add("--dtype", choices=("f4", "f8"), default="f4")
-    add("--pause", type=float, default=1.0, help="seconds to wait for idleness at most (1)")
+    add("--pause", type=float, default=PAUSE, help="seconds to wait for idleness at most")
     add("--json", metavar="PATH", help="write the rows there too")
     add("--check", action="store_true", help="exit 1 if a promise does not hold")
     return parser.parse_args(arguments)

@@ -22,10 +22,12 @@ TOLERANCE = {
     "winograd": 1e-4,  # F(4) divides by 3
     "torch": 2e-5,  # may choose Winograd or another order for the divisions
     "onnxruntime": 2e-5,
+    "ncnn": 2e-5,
     "avg_pool2d": 1e-6,  # a division, rounded once or multiplied by its inverse
     "avg_pool2d_dx": 1e-6,
     "lrn": 1e-5,  # a power
     "lrn_dx": 1e-5,
+    "lrn_both": 1e-5,
 }
 
 
@@ -132,6 +134,24 @@ def max_pool2d_dx(case: Pool, memory: str = "nchw", dtype: str = "f4") -> Proble
     )
 
 
+def _max_pool2d_and_dx(
+    x: Any, dy: Any, kernel_size: Any, *, out: Any, backend: str | None = None, **options: Any
+) -> tuple[Any, Any]:
+    options |= {"return_indices": True, "backend": backend}
+    y, indices = kernels.max_pool2d(x, kernel_size, out=out[0], **options)
+    return y, kernels.max_pool2d_dx(dy, indices, x.shape, out=out[1], backend=backend)
+
+
+def max_pool2d_both(case: Pool, memory: str = "nchw", dtype: str = "f4") -> Problem:
+    """y with indices, then dx: a training step's share of a layer."""
+    d, y = case.dims, max_pool2d(case, memory, dtype)
+    arguments = (y.arguments[0], integers(d.y_shape, memory, dtype), (d.kh, d.kw))
+    out, flops = (y.out, result(d.x_shape, memory, dtype)), y.flops + int(np.prod(d.y_shape))
+    return Problem(
+        "max_pool2d_both", d, _max_pool2d_and_dx, arguments, _pool_options(case), out, flops
+    )
+
+
 def avg_pool2d(case: Pool, memory: str = "nchw", dtype: str = "f4") -> Problem:
     d = case.dims
     arguments = (integers(d.x_shape, memory, dtype), (d.kh, d.kw))
@@ -170,10 +190,26 @@ def lrn_dx(case: Lrn, memory: str = "nchw", dtype: str = "f4") -> Problem:
     return Problem("lrn_dx", case.shape, call, arguments, _lrn_options(case), dx, flops)
 
 
+def _lrn_and_dx(x: Any, dy: Any, size: int, *, out: Any, **how: Any) -> tuple[Any, Any]:
+    y = kernels.local_response_norm(x, size, out=out[0], **how)
+    return y, kernels.local_response_norm_dx(dy, x, size, out=out[1], **how)
+
+
+def lrn_both(case: Lrn, memory: str = "nchw", dtype: str = "f4") -> Problem:
+    """y, then dx."""
+    y, dx = lrn(case, memory, dtype), lrn_dx(case, memory, dtype)
+    arguments, out, flops = (
+        (y.arguments[0], *dx.arguments[::2]),
+        (y.out, dx.out),
+        y.flops + dx.flops,
+    )
+    return Problem("lrn_both", case.shape, _lrn_and_dx, arguments, y.options, out, flops)
+
+
 def as_arrays(results: Any) -> list[Any]:
     """A result (a tensor too), or several, as C-contiguous copies that no later run overwrites."""
     several = results if isinstance(results, (tuple, list)) else (results,)
-    arrays = (a if isinstance(a, np.ndarray) else a.numpy() for a in several)
+    arrays = (a if isinstance(a, np.ndarray) else a.detach().numpy() for a in several)
     return [np.array(a, order="C") for a in arrays]
 
 
