@@ -11,7 +11,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sections import SECTIONS, Row, Section, Target
+from sections import SECTIONS, Row, Target
 
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def table(rows: list[Row]) -> str:
 
 
 def head(row: Row) -> list[str]:
-    """The columns of a section, which its first row knows."""
+    """The head of a section's table; its first row knows the columns."""
     cells = ["layer", "threads", *(f"{name} ms" for name in row["seconds"])]
     cells += ["GFLOP/s", "of peak"] if "gflops" in row else []
     cells.append("times as fast")
@@ -43,36 +43,42 @@ def _cells(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-VERDICT_HEAD = [
-    "| | threads | layers | geometric mean | slowest | at least | holds |",
-    "|---|---:|---:|---:|---:|---|---|",
-]
+def verdicts(found: dict[str, list[Row]]) -> str:
+    """A line per target: what it asks, and per number of threads what the rows gave.
+
+    Geometric mean (slowest), the one that is less than asked for in bold.
+    """
+    counts = sorted({row["threads"] for rows in found.values() for row in rows})
+    heads = ["", "at least", *(f"{n} thread{'s' if n > 1 else ''}" for n in counts)]
+    lines = [_cells(heads), "|---|---|" + "---:|" * len(counts)]
+    for name, rows in found.items():
+        for target in SECTIONS[name].targets:
+            of = [row for row in rows if target.of(row)]
+            if of:
+                cells = (_verdict(target, [r for r in of if r["threads"] == n]) for n in counts)
+                lines.append(_cells([target.what, _asked(target), *cells]))
+    return "\n".join(lines)
 
 
-def verdicts(section: Section, rows: list[Row]) -> list[str]:
-    """A line per target and number of threads."""
-    lines = []
-    for target in section.targets:
-        for threads in sorted({row["threads"] for row in rows}):
-            ratios = [r["ratio"] for r in rows if r["threads"] == threads and target.of(r)]
-            if ratios:
-                lines.append(_verdict(target, threads, ratios))
-    return lines
-
-
-def _verdict(target: Target, threads: int, ratios: list[float]) -> str:
+def _verdict(target: Target, rows: list[Row]) -> str:
+    if not rows:
+        return ""
+    ratios = [row["ratio"] for row in rows]
     mean, slowest = statistics.geometric_mean(ratios), min(ratios)
-    least = [f"mean {target.mean:g}"] if target.mean else []
-    least += [f"each {target.each:g}"] if target.each else []
-    holds = mean >= (target.mean or 0) and slowest >= (target.each or 0)
-    figures = [f"{mean:.2f}", f"{slowest:.2f}", ", ".join(least), "yes" if holds else "**no**"]
-    return _cells([target.what, str(threads), str(len(ratios)), *figures])
+    if len(ratios) == 1 and not target.each:
+        return _bold_below(mean, target.mean)
+    return f"{_bold_below(mean, target.mean)} ({_bold_below(slowest, target.each)})"
 
 
-def summary(saved: dict[str, Any]) -> str:
-    found = [(SECTIONS[name], rows) for name, rows in saved["sections"].items()]
-    lines = [line for section, rows in found for line in verdicts(section, rows)]
-    return "\n".join([*VERDICT_HEAD, *lines])
+def _bold_below(figure: float, least: float | None) -> str:
+    return f"**{figure:.2f}**" if least and figure < least else f"{figure:.2f}"
+
+
+def _asked(target: Target) -> str:
+    """As the figures: of the mean (of the slowest)."""
+    asked = [f"{target.mean:g}"] if target.mean else []
+    asked += [f"({target.each:g})"] if target.each else []
+    return " ".join(asked)
 
 
 def filled(text: str, saved: dict[str, Any]) -> str:
@@ -81,9 +87,11 @@ def filled(text: str, saved: dict[str, Any]) -> str:
     def fill(place: re.Match[str]) -> str:
         opening, name, closing = place.groups()
         if name == "summary":
-            return f"{opening}\n{summary(saved)}\n\n{closing}"
+            return f"{opening}\n{verdicts(saved['sections'])}\n\n{closing}"
         rows = saved["sections"].get(name)
-        return f"{opening}\n{table(rows)}\n\n{closing}" if rows else place.group()
+        if not rows:
+            return place.group()
+        return f"{opening}\n### {SECTIONS[name].title}\n\n{table(rows)}\n\n{closing}"
 
     return PLACE.sub(fill, text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,13 @@ def intensity(dims: ConvDims) -> float:
 
 def draw(saved: dict[str, Any], path: str) -> None:
     """The forward section of the fewest threads, ours and the best peer's."""
-    import matplotlib
     from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
     threads = min(row["threads"] for row in saved["sections"]["forward"])
     rows = [row for row in saved["sections"]["forward"] if row["threads"] == threads]
     machine = saved["machine"][str(threads)]
-    x = np.array([intensity(ConvDims.parse(row["dims"])) for row in rows])
+    dims = [ConvDims.parse(row["dims"]) for row in rows]
+    x = np.array([intensity(d) for d in dims])
     ours = np.array([row["gflops"] for row in rows])
     best = ours * [row["seconds"]["fastconv"] / row["seconds"][row["best"]] for row in rows]
 
@@ -34,11 +32,11 @@ def draw(saved: dict[str, Any], path: str) -> None:
     at = np.geomspace(min(x) / 1.5, max(x) * 1.5, 200)
     axes.plot(at, np.minimum(machine["peak"], at * machine["bandwidth"]), color="0.3", lw=1.5)
     axes.vlines(x, best, ours, color="0.85", lw=1, zorder=0)
-    axes.scatter(x, best, s=22, color="tab:orange", label="best of PyTorch and ONNX Runtime")
-    # By what the window makes of the layer; Winograd may pass the roof of the direct algorithm.
-    kinds = {"o": "3×3", "s": "1×1", "^": "depthwise", "D": "other windows"}
-    for marker, kind in kinds.items():
-        of = np.array([_kind(row) == kind for row in rows])
+    axes.scatter(
+        x, best, s=16, marker="x", color="tab:orange", label="best of PyTorch and ONNX Runtime"
+    )
+    for marker, kind in {"o": "3×3", "s": "1×1", "^": "depthwise", "D": "other windows"}.items():
+        of = np.array([_kind(d) == kind for d in dims])
         if of.any():
             label = f"fastconv, {kind}"
             axes.scatter(x[of], ours[of], s=26, marker=marker, color="tab:blue", label=label)
@@ -53,8 +51,7 @@ def draw(saved: dict[str, Any], path: str) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _kind(row: dict[str, Any]) -> str:
-    if "depthwise" in row["layer"]:
+def _kind(dims: ConvDims) -> str:
+    if dims.groups > 1:
         return "depthwise"
-    found = re.search(r"_r(\d+)x\1_", row["dims"])
-    return {"1": "1×1", "3": "3×3"}.get(found[1] if found else "", "other windows")
+    return {(1, 1): "1×1", (3, 3): "3×3"}.get((dims.kh, dims.kw), "other windows")

@@ -84,9 +84,7 @@ def run_section(name: str, options: Options) -> list[Row]:
             "" if rows else "\n".join(report.head(row)) + "\n", report.line(row), sep="", flush=True
         )
         rows.append(row)
-    if not rows:
-        print("no row has such a name")
-    print("", *report.VERDICT_HEAD, *report.verdicts(SECTIONS[name], rows), sep="\n", flush=True)
+    print(f"\n{report.verdicts({name: rows})}" if rows else "no row has such a name", flush=True)
     return rows
 
 
@@ -133,6 +131,16 @@ def merged(runs: list[Saved]) -> Saved:
     return runs[0] | {"machine": machines, "sections": sections}
 
 
+def dumped(saved: Saved) -> str:
+    """JSON with a row per line, so that a difference between two runs can be read."""
+    head = json.dumps({key: value for key, value in saved.items() if key != "sections"}, indent=1)
+    sections = (
+        f'"{name}": [\n' + ",\n".join(map(json.dumps, rows)) + "\n]"
+        for name, rows in saved["sections"].items()
+    )
+    return f'{head[:-2]},\n "sections": {{\n' + ",\n".join(sections) + "\n}}\n"
+
+
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
@@ -143,9 +151,9 @@ def main(arguments: list[str] | None = None) -> int:
         saved = run(options)
     else:
         saved = run_each(options, arguments)
-        print("\n# All\n", report.summary(saved), sep="\n")
+        print("\n# All\n", report.verdicts(saved["sections"]), sep="\n")
     if options.json:
-        Path(options.json).write_text(json.dumps(saved, indent=1) + "\n")
+        Path(options.json).write_text(dumped(saved))
     if options.picture:
         roofline.draw(saved, options.picture)
     return 0
