@@ -60,6 +60,11 @@ def verdicts(found: dict[str, list[Row]]) -> str:
     return "\n".join(lines)
 
 
+def held(found: dict[str, list[Row]]) -> str:
+    lines = verdicts(found).splitlines()[2:]
+    return f"{sum('**' not in line for line in lines)} of {len(lines)} targets hold"
+
+
 def _verdict(target: Target, rows: list[Row]) -> str:
     if not rows:
         return ""

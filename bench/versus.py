@@ -152,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         saved = run_each(options, arguments)
         print("\n# All\n", report.verdicts(saved["sections"]), sep="\n")
+    print(f"\n{report.held(saved['sections'])}")
     if options.json:
         Path(options.json).write_text(dumped(saved))
     if options.picture:

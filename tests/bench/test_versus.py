@@ -150,6 +150,8 @@ def test_what_is_below_its_target_is_bold():
     assert lines[0] == "|  | at least | 1 thread | 2 threads |"
     assert lines[2].endswith("| 1.7 (1) | 2.00 (1.00) | 2.00 (**0.50**) |")
     assert lines[3].endswith("| 2.2 | **2.00** (1.00) | **2.00** (0.50) |")
+    assert report.held(found) == "0 of 2 targets hold"
+    assert report.held({"forward": [row(3.0)]}) == "2 of 2 targets hold"
 
 
 @pytest.mark.parametrize("paper", report.PAPERS, ids=lambda p: p.name)
