@@ -51,7 +51,7 @@ def extensions():
             **common,
         )
     ]
-    for name in ("conv2d_direct", "conv2d_im2col", "pool2d_direct", "lrn_direct"):
+    for name in ("conv2d_direct", "conv2d_im2col", "conv2d_winograd", "pool2d_direct", "lrn_direct"):
         path = f"kernels/{name}.pyx"
         modules.append(Extension(f"fastconv.kernels.{name}", [path], **common))
     directives = {

@@ -121,6 +121,10 @@ cdef void cut_bands(Walk *k, Py_ssize_t most_pixels, Py_ssize_t most_bytes,
     k.rows = ceil_div(all_rows, k.row_bands)
 
 
+cdef inline Py_ssize_t bands_of(Walk *k) noexcept nogil:
+    return k.groups * k.row_bands * k.column_bands
+
+
 cdef Band band_of(Walk *k, Py_ssize_t index) noexcept nogil:
     """Band `index` of a walk: groups inside columns inside rows."""
     cdef Band b

@@ -8,6 +8,7 @@ columns is one run of KW·C numbers, so first layers with few channels have long
 __all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx", "describe"]
 
 include "conv2d_band.pxi"
+include "conv2d_filters.pxi"
 include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"

@@ -7,6 +7,7 @@ the same micro-kernel and the same packed filters as in the direct algorithm.
 __all__ = ["conv2d", "conv2d_dw", "conv2d_dx", "describe"]
 
 include "conv2d_band.pxi"
+include "conv2d_filters.pxi"
 include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"

@@ -1,11 +1,5 @@
 # Filters packed for the micro-kernel: [group][panel][taps][cin][filters of the panel].
 
-# Where the filters of a walk lie: w[o][c] or w[c][o], tap by tap, group by group.
-cdef struct Filters:
-    View w
-    Py_ssize_t in_step, out_step, group_step
-
-
 cdef struct PackJob:
     Walk *walk
     Filters *filters
@@ -68,19 +62,6 @@ cdef inline void pack_copy(PackJob *job, Py_ssize_t rows, Py_ssize_t columns, ch
 cdef int pack(Walk *k, Filters *f, char *packed, bint unpack) except -1:
     cdef PackJob job = PackJob(k, f, packed, unpack)
     return run(pack_panel, &job, k.groups * k.panels, k.groups * k.group_size // 4, 0)
-
-
-cdef int pack_bias(Walk *k, View *b) except -1:
-    """[group][panels · width], zeros beside the last filter."""
-    cdef Py_ssize_t g, width = k.panels * k.panel
-    k.bias = <char *>malloc(k.groups * width * k.item)
-    if k.bias == NULL:
-        raise MemoryError("no memory for the bias")
-    memset(k.bias, 0, k.groups * width * k.item)
-    for g in range(k.groups):
-        k.tiles.copy(1, k.cout, k.bias + g * width * k.item, width, 1,
-                     b.at + g * k.cout * b.step[0] * k.item, 0, b.step[0])
-    return 0
 
 
 cdef void set_panels(Walk *k) noexcept:

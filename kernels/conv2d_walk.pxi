@@ -139,10 +139,6 @@ cdef void plan(Walk *k) noexcept:
     lay_scratch(k)
 
 
-cdef inline Py_ssize_t bands_of(Walk *k) noexcept nogil:
-    return k.groups * k.row_bands * k.column_bands
-
-
 cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) except -1:
     """Pack the filters, cut the result into bands, do them."""
     cdef Py_ssize_t work
@@ -177,14 +173,7 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) exce
 def describe(dims, dtype, channels_last):
     """How the forward walk would be done: text by heading, for `explain`."""
     cdef Walk k
-    k.item = dtype.itemsize
-    k.tiles = runtime.tiles[k.item == 8]
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
-    k.source.step[1] = 1 if channels_last else dims.h * dims.w
-    rows, columns = dims.forward_taps
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
+    shape_of_walk(&k, dims, dtype, channels_last)
     if k.images == 0:
         return {"way": "nothing to do: N is 0"}
     set_panels(&k)
@@ -207,15 +196,9 @@ cdef int forward(object x, object w, object b, object y, object dims, bint relu)
     cdef Walk k
     cdef Filters f
     cdef View bias
-    k.tiles, k.item, k.relu = tiles_of(x), x.dtype.itemsize, relu
-    borrow(x, False, &k.source)
-    borrow(w, False, &f.w)
-    borrow(y, True, &k.result)
+    begin_forward(&k, &f, x, w, y, dims, relu)
     if b is not None:
         borrow(b, False, &bias)
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
-    f.in_step, f.out_step, f.group_step = f.w.step[1], f.w.step[0], k.cout * f.w.step[0]
     rows, columns = dims.forward_taps
     return walk(&k, &f, rows, columns, &bias if b is not None else NULL)
 
@@ -224,13 +207,7 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
     """dx: from every phase of the stride a walk over dy, with the filters' axes exchanged."""
     cdef Walk k
     cdef Filters f
-    k.tiles, k.item, k.relu = tiles_of(dy), dy.dtype.itemsize, False
-    borrow(dy, False, &k.source)
-    borrow(w, False, &f.w)
-    borrow(dx, True, &k.result)
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.k // k.groups, dims.c // k.groups
-    f.in_step, f.out_step, f.group_step = f.w.step[0], f.w.step[1], k.cin * f.w.step[0]
+    begin_backward(&k, &f, dy, w, dx, dims)
     if special_dx(&k, &f, dims):
         return 0
     for rows, columns in dims.dx_phases:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from . import winograd
 from .dims import ConvDims, PoolDims
 
 
@@ -51,6 +52,7 @@ class Implementation:
     module: str
     function: str
     why_not: WhyNot = _takes_all
+    loses: WhyNot = _takes_all  # why it is only used when asked for by name
 
     @property
     def name(self) -> str:
@@ -68,8 +70,15 @@ def _load(module: str, function: str) -> Callable[..., None]:
     return getattr(found, function)  # type: ignore[no-any-return]
 
 
+def _winograd(verb: str) -> Implementation:
+    return Implementation(
+        verb, "cython", "winograd", "conv2d_winograd", verb, winograd.why_not, winograd.loses
+    )
+
+
 def _convolution(verb: str) -> tuple[Implementation, ...]:
     return (
+        *([_winograd(verb)] if verb != "conv2d_dw" else []),
         Implementation(verb, "cython", "direct", "conv2d_direct", verb),
         Implementation(verb, "cython", "im2col", "conv2d_im2col", verb),
         Implementation(verb, "numba", "direct", "conv2d_numba", f"{verb}_direct"),
@@ -193,7 +202,10 @@ def _refusal(
         return f"backend={backend!r} was asked for"
     if algorithm not in ("auto", impl.algorithm):
         return f"algorithm={algorithm!r} was asked for"
-    return backend_why_not(impl.backend) or impl.why_not(dims, dtype)
+    reason = backend_why_not(impl.backend) or impl.why_not(dims, dtype)
+    if reason is None and algorithm == "auto":
+        reason = impl.loses(dims, dtype)
+    return reason
 
 
 def select(

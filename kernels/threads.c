@@ -18,7 +18,7 @@
 
 enum { MOST_WORKERS = 255, ALIGN = 64 };
 enum { SPIN_NS = 50 * 1000 };  /* how long an idle worker watches before it sleeps */
-enum { SLABS = 64, SLAB = 1 << 20, KEEP = 16 << 20 }; /* bytes of a slab; kept in all */
+enum { SLABS = 64, SLAB = 1 << 20, KEEP = 32 << 20 }; /* bytes of a slab; kept in all */
 
 static struct {
     pthread_mutex_t owner;      /* held by the caller whose job the workers do */

@@ -5,6 +5,8 @@ from libc.stdint cimport int32_t
 
 
 cdef extern from "simd/fc.h" nogil:
+    void fc_prefetch(const void *at, size_t bytes)
+
     ctypedef struct fc_product:
         Py_ssize_t taps, run, step
         const Py_ssize_t *offset
@@ -25,6 +27,11 @@ cdef extern from "simd/fc.h" nogil:
     ctypedef struct fc_lrn:
         Py_ssize_t channels, size
         double alpha_over_size, beta, k
+
+    ctypedef struct fc_winograd:
+        int n, m, rows, columns, filters, relu
+        Py_ssize_t s_element, y_row, y_column
+        const void *bias
 
     ctypedef struct fc_tiles:
         const char *isa
@@ -49,6 +56,9 @@ cdef extern from "simd/fc.h" nogil:
         void lrn(const fc_lrn *p, const void *x, void *y, void *work) noexcept nogil
         void lrn_dx(const fc_lrn *p, const void *dy, const void *x, void *dx,
                     void *work) noexcept nogil
+        void winograd_in(int n, int r, Py_ssize_t channels, const void *x, Py_ssize_t x_row,
+                         Py_ssize_t x_column, void *v, Py_ssize_t v_element) noexcept nogil
+        void winograd_out(const fc_winograd *p, const void *s, void *y) noexcept nogil
 
     int fc_find_tiles(const fc_tiles **found, int most)
 

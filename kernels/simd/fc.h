@@ -11,6 +11,11 @@
 
 #define FC_INLINE static inline __attribute__((always_inline, unused))
 
+FC_INLINE void fc_prefetch(const void *at, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)at + i);
+}
+
 /* c[m][v][j] = Σ over taps t and i < run of
  *              a[m][offset[t] + i·step] · w[w_offset[t] + i·w_step + v·w_vector + j]
  * for rows m, vectors v and their lanes j; to it comes bias[v][j], or what c held before with
@@ -49,6 +54,14 @@ typedef struct {
     double alpha_over_size, beta, k;
 } fc_lrn;
 
+/* The sums of one tile of Winograd's, [n·n elements][filters], to m × m results, of which
+ * rows × columns are wanted. */
+typedef struct {
+    int n, m, rows, columns, filters, relu;
+    ptrdiff_t s_element, y_row, y_column;
+    const void *bias; /* [filters], whole vectors; or NULL */
+} fc_winograd;
+
 /* The tile functions of one instruction set and one dtype. */
 typedef struct {
     const char *isa;
@@ -71,6 +84,10 @@ typedef struct {
                      ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*lrn)(const fc_lrn *p, const void *x, void *y, void *work);
     void (*lrn_dx)(const fc_lrn *p, const void *dy, const void *x, void *dx, void *work);
+    /* r × r values of channels (data: r = n; filters: r < n) to n × n elements */
+    void (*winograd_in)(int n, int r, ptrdiff_t channels, const void *x, ptrdiff_t x_row,
+                        ptrdiff_t x_column, void *v, ptrdiff_t v_element);
+    void (*winograd_out)(const fc_winograd *p, const void *s, void *y);
 } fc_tiles;
 
 /* What was built and this processor can run, best first: found[2i] for float, found[2i + 1]

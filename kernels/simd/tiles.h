@@ -10,6 +10,7 @@
 #include "lrn.h"
 #include "pool.h"
 #include "product.h"
+#include "winograd.h"
 
 #define FC_JOIN(isa, type) fc_tiles_##isa##_##type
 #define FC_NAME(isa, type) FC_JOIN(isa, type)
@@ -33,4 +34,6 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .add_rows = add_rows,
     .lrn = lrn,
     .lrn_dx = lrn_dx,
+    .winograd_in = winograd_in,
+    .winograd_out = winograd_out,
 };

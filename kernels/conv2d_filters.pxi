@@ -1,0 +1,61 @@
+# How a walk begins, whatever the algorithm: arrays, channels, and where its filters lie.
+
+# Where the filters of a walk lie: w[o][c] or w[c][o], tap by tap, group by group.
+cdef struct Filters:
+    View w
+    Py_ssize_t in_step, out_step, group_step
+
+
+cdef int begin_forward(Walk *k, Filters *f, object x, object w, object y, object dims,
+                       bint relu) except -1:
+    """x and y; filters w[o][c]; the axes of the forward walk."""
+    k.tiles, k.item, k.relu = tiles_of(x), x.dtype.itemsize, relu
+    borrow(x, False, &k.source)
+    borrow(w, False, &f.w)
+    borrow(y, True, &k.result)
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    f.in_step, f.out_step, f.group_step = f.w.step[1], f.w.step[0], k.cout * f.w.step[0]
+    rows, columns = dims.forward_taps
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    return 0
+
+
+cdef int begin_backward(Walk *k, Filters *f, object dy, object w, object dx,
+                        object dims) except -1:
+    """dx is a walk over dy with filters w[c][o]; its axes are those of a phase."""
+    k.tiles, k.item, k.relu = tiles_of(dy), dy.dtype.itemsize, False
+    borrow(dy, False, &k.source)
+    borrow(w, False, &f.w)
+    borrow(dx, True, &k.result)
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.k // k.groups, dims.c // k.groups
+    f.in_step, f.out_step, f.group_step = f.w.step[0], f.w.step[1], k.cin * f.w.step[0]
+    return 0
+
+
+cdef int shape_of_walk(Walk *k, object dims, object dtype, bint channels_last) except -1:
+    """A forward walk without arrays, to plan and describe it."""
+    k.item = dtype.itemsize
+    k.tiles = runtime.tiles[k.item == 8]
+    k.images, k.groups = dims.n, dims.groups
+    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    k.source.step[1] = 1 if channels_last else dims.h * dims.w
+    rows, columns = dims.forward_taps
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    return 0
+
+
+cdef int pack_bias(Walk *k, View *b) except -1:
+    """[group][panels · width], zeros beside the last filter."""
+    cdef Py_ssize_t g, width = k.panels * k.panel
+    k.bias = <char *>malloc(k.groups * width * k.item)
+    if k.bias == NULL:
+        raise MemoryError("no memory for the bias")
+    memset(k.bias, 0, k.groups * width * k.item)
+    for g in range(k.groups):
+        k.tiles.copy(1, k.cout, k.bias + g * width * k.item, width, 1,
+                     b.at + g * k.cout * b.step[0] * k.item, 0, b.step[0])
+    return 0

@@ -1,0 +1,425 @@
+"""Winograd's minimal filtering for square kernels at stride 1: y, dx and dw.
+
+F(m, r) makes m × m results from n × n products, n = m + r - 1, where the direct algorithm needs
+m·m·r·r: 36 for 144 with F(4, 3).  The products are of element e of all tiles with element e of
+all filters, so they are n·n matrix products over the channels, by the one micro-kernel:
+
+    data  V[e][tile, channel]     = (Bᵀ d B)[e]     d: n × n pixels, tiles m apart
+    filters U[e][channel, filter] = (G g Gᵀ)[e]
+    sums  M[e][tile, filter]      = V[e] @ U[e]     then y's m × m results = Aᵀ M A
+
+A band is some rows of tiles (a walk whose results are tiles, see conv2d_band.pxi).  Its data
+are transformed once, for all channels; then, panel by panel of filters, products and results.
+Filters are transformed beforehand, or, where one band is all there is, block by block
+just before their products, so that they never leave L2.  The sums are the same either way.
+"""
+
+__all__ = ["conv2d", "conv2d_dx", "describe"]
+
+from fastconv.kernels import winograd as _winograd
+
+include "conv2d_band.pxi"
+include "conv2d_filters.pxi"
+
+cdef enum:
+    DATA_BYTES = 1024 * 1024    # of a band's transformed data, if that makes 48 tiles:
+    MIN_TILES = 48                  # with fewer, filters are read too often
+    MOST_BYTES = 4 * 1024 * 1024
+    ROW_BYTES = 1024 * 1024         # of the gathered pixels of a row of tiles
+    PACKED_BYTES = 16 * 1024 * 1024 # of filters transformed beforehand
+    BLOCK = 64                      # channels that are transformed, and multiplied, at a time
+    SOME = 8                        # of these, whose filters are gathered at a time
+
+
+cdef struct Winograd:
+    Walk *walk
+    Filters *filters
+    Py_ssize_t n, m, r              # elements, results, taps along an axis
+    Py_ssize_t out_h, out_w
+    Py_ssize_t blocks               # of channels
+    char *packed                    # transformed filters: [group][panel][block], or NULL
+    size_t at_data, at_sums, at_block, at_taps, at_strip, scratch
+
+
+cdef inline Py_ssize_t element(Winograd *g, Py_ssize_t rows, Py_ssize_t width) noexcept nogil:
+    """Elements from one matrix rows × width to the next: an odd number of cache lines.
+
+    With a multiple of 4096 bytes the n·n stores of a transform would fall into one set
+    of L1, and its time rise from 150 to 2700 cycles.
+    """
+    return <Py_ssize_t>(aligned(rows * width * g.walk.item) | 64) // g.walk.item
+
+
+# ---- filters ----
+
+cdef inline Py_ssize_t panel_width(Walk *k, Py_ssize_t panel) noexcept nogil:
+    cdef Py_ssize_t columns = least(k.panel, k.cout - panel * k.panel)
+    return ceil_div(columns, k.tiles.lanes) * k.tiles.lanes
+
+
+cdef void prefetch_taps(Winograd *g, char *w, Py_ssize_t channels,
+                        Py_ssize_t columns) noexcept nogil:
+    """Filters are read in runs of some hundred bytes, too short for the processor's guess."""
+    cdef Filters *f = g.filters
+    cdef Py_ssize_t i, window = g.r * g.r * g.walk.item
+    if f.in_step * g.walk.item == window:
+        for i in range(columns):
+            fc_prefetch(w + i * f.out_step * g.walk.item, channels * window)
+    else:
+        for i in range(channels):
+            fc_prefetch(w + i * f.in_step * g.walk.item, columns * window)
+
+
+cdef void gather_taps(Winograd *g, char *w, Py_ssize_t channels, Py_ssize_t columns,
+                      Py_ssize_t width, char *taps) noexcept nogil:
+    """[channel][tap][filter], zeros beside the last filter."""
+    cdef Walk *k = g.walk
+    cdef Filters *f = g.filters
+    cdef Py_ssize_t c, window = g.r * g.r
+    if columns < width:
+        memset(taps, 0, channels * window * width * k.item)
+    if f.in_step == window:     # one transpose for all channels
+        k.tiles.copy(channels * window, columns, taps, width, 1, w, 1, f.out_step)
+        return
+    for c in range(channels):
+        k.tiles.copy(window, columns, taps + c * window * width * k.item, width, 1,
+                     w + c * f.in_step * k.item, 1, f.out_step)
+
+
+cdef void transform_filters(Winograd *g, Py_ssize_t group, Py_ssize_t panel, Py_ssize_t block,
+                            char *taps, char *to) noexcept nogil:
+    """One block of channels of a panel's filters: U[e][channel][filter]."""
+    cdef Walk *k = g.walk
+    cdef Filters *f = g.filters
+    cdef Py_ssize_t columns = least(k.panel, k.cout - panel * k.panel)
+    cdef Py_ssize_t width = panel_width(k, panel), window = g.r * g.r
+    cdef Py_ssize_t first = block * BLOCK, last = least(first + BLOCK, k.cin), c, i, n
+    cdef Py_ssize_t to_element = element(g, last - first, width), row = width
+    cdef char *w = f.w.at + k.item * (group * f.group_step + panel * k.panel * f.out_step)
+    cdef char *tap = taps
+    if k.h.k_step < 0:          # dx meets the taps in reverse
+        tap += (window - 1) * width * k.item
+        row = -width
+    c = first
+    while c < last:
+        n = least(SOME, last - c)
+        if c + SOME < k.cin:
+            prefetch_taps(g, w + (c + SOME) * f.in_step * k.item,
+                          least(SOME, k.cin - c - SOME), columns)
+        gather_taps(g, w + c * f.in_step * k.item, n, columns, width, taps)
+        for i in range(n):
+            k.tiles.winograd_in(
+                <int>g.n, <int>g.r, width, tap + i * window * width * k.item, g.r * row, row,
+                to + (c - first + i) * width * k.item, to_element,
+            )
+        c += SOME
+
+
+cdef void filters_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    """One block of channels of one panel, into g.packed."""
+    cdef Winograd *g = <Winograd *>context
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t block = index % g.blocks, panel = index // g.blocks % k.panels
+    cdef Py_ssize_t group = index // g.blocks // k.panels
+    transform_filters(g, group, panel, block, <char *>scratch,
+                      packed_panel(g, group, panel) + block * block_bytes(g, panel))
+
+
+cdef inline size_t block_bytes(Winograd *g, Py_ssize_t panel) noexcept nogil:
+    """Of the transformed filters of a block of channels."""
+    return g.n * g.n * element(g, least(BLOCK, g.walk.cin), panel_width(g.walk, panel)) * g.walk.item
+
+
+cdef inline char *packed_panel(Winograd *g, Py_ssize_t group, Py_ssize_t panel) noexcept nogil:
+    return g.packed + group * g.walk.group_size + panel * g.blocks * block_bytes(g, 0)
+
+
+# ---- bands ----
+
+cdef inline Py_ssize_t data_width(Walk *k, Py_ssize_t channels) noexcept nogil:
+    return ceil_div(channels, k.tiles.lanes) * k.tiles.lanes
+
+
+cdef inline char *data_block(Winograd *g, Band *b, char *data, Py_ssize_t block) noexcept nogil:
+    cdef Py_ssize_t width = data_width(g.walk, least(BLOCK, g.walk.cin))
+    return data + block * g.n * g.n * element(g, b.pixels, width) * g.walk.item
+
+
+cdef void transform_data(Winograd *g, Band *b, char *band, char *data) noexcept nogil:
+    """V of all tiles of a band: [block of channels][e][tile][channel]."""
+    cdef Walk *k = g.walk
+    cdef Band row = b[0]
+    cdef char *base[1]
+    cdef Py_ssize_t r, c, block, channels, width
+    row.rows, row.pixels = 1, b.columns
+    for r in range(b.rows):
+        row.row = b.row + r
+        base_rows(k, &row, band, base)
+        if not k.in_place:
+            gather_for(k, &row, 0, base)
+        for block in range(g.blocks):
+            channels = least(BLOCK, k.cin - block * BLOCK)
+            width = data_width(k, channels)
+            for c in range(b.columns):
+                k.tiles.winograd_in(
+                    <int>g.n, <int>g.n, channels,
+                    base[0] + (c * g.m * k.pixel_step + block * BLOCK) * k.item,
+                    k.row_step, k.pixel_step,
+                    data_block(g, b, data, block) + (r * b.columns + c) * width * k.item,
+                    element(g, b.pixels, width),
+                )
+
+
+cdef void multiply(Winograd *g, Band *b, Py_ssize_t block, Py_ssize_t e, char *filters,
+                   Py_ssize_t width, char *data, char *sums) noexcept nogil:
+    """M[e] (+)= V[e] @ U[e] over one block of channels."""
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t t = 0, m, rows, offset = 0
+    cdef Py_ssize_t channels = least(BLOCK, k.cin - block * BLOCK)
+    cdef Py_ssize_t depth = data_width(k, channels)
+    cdef const void *a[16]
+    cdef void *c[16]
+    cdef fc_product p
+    p.taps, p.run, p.step, p.offset, p.w_offset = 1, channels, 1, &offset, NULL
+    p.each = <int>k.tiles.lanes
+    p.c_vector = k.tiles.lanes
+    p.vectors, p.columns = <int>(width // k.tiles.lanes), <int>width
+    p.bias, p.by_row, p.relu, p.accumulate = NULL, False, False, block > 0
+    p.w = filters + e * element(g, channels, width) * k.item
+    data = data_block(g, b, data, block) + e * element(g, b.pixels, depth) * k.item
+    sums += e * element(g, b.pixels, width) * k.item
+    while t < b.pixels:
+        rows = least(k.tiles.rows, b.pixels - t)
+        for m in range(k.tiles.rows):
+            a[m] = data + least(t + m, b.pixels - 1) * depth * k.item
+            c[m] = sums + (t + m) * width * k.item
+        k.tiles.product(&p, <int>rows, a, c)
+        t += rows
+
+
+cdef void place_results(Winograd *g, Band *b, Py_ssize_t panel, char *sums,
+                        char *strip) noexcept nogil:
+    """Results of all tiles into y; through `strip` where its channels are not neighbours."""
+    cdef Walk *k = g.walk
+    cdef View *y = &k.result
+    cdef Py_ssize_t r, c, i, image, row, width = panel_width(k, panel)
+    cdef Py_ssize_t first = b.column * g.m, columns = least(b.columns * g.m, g.out_w - first)
+    cdef bint direct = y.step[1] == 1 or k.cout == 1
+    cdef char *to
+    cdef char *at
+    cdef fc_winograd p
+    p.n, p.m, p.relu, p.s_element = <int>g.n, <int>g.m, k.relu, element(g, b.pixels, width)
+    p.filters = <int>least(k.panel, k.cout - panel * k.panel)
+    p.y_row, p.y_column = (y.step[2], y.step[3]) if direct else (columns * width, width)
+    p.bias = NULL
+    if k.bias != NULL:
+        p.bias = k.bias + (b.group * k.panels + panel) * k.panel * k.item
+    for r in range(b.rows):
+        image, row = (b.row + r) // k.h.size_out, (b.row + r) % k.h.size_out * g.m
+        p.rows = <int>least(g.m, g.out_h - row)
+        at = y.at + k.item * (
+            image * y.step[0] + (b.group * k.cout + panel * k.panel) * y.step[1]
+            + row * y.step[2] + first * y.step[3]
+        )
+        to = at if direct else strip
+        for c in range(b.columns):
+            p.columns = <int>least(g.m, columns - c * g.m)
+            k.tiles.winograd_out(&p, sums + (r * b.columns + c) * width * k.item,
+                                 to + c * g.m * p.y_column * k.item)
+        if not direct:
+            for i in range(p.rows):
+                k.tiles.copy(columns, p.filters, at + i * y.step[2] * k.item, y.step[3],
+                             y.step[1], strip + i * p.y_row * k.item, width, 1)
+
+
+cdef void panel_of_band(Winograd *g, Band *b, Py_ssize_t panel, char *scratch) noexcept nogil:
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t width = panel_width(k, panel), block, e
+    cdef char *data = scratch + g.at_data
+    cdef char *sums = scratch + g.at_sums
+    if g.packed != NULL:
+        for e in range(g.n * g.n):
+            for block in range(g.blocks):
+                multiply(g, b, block, e, packed_panel(g, b.group, panel)
+                         + block * block_bytes(g, panel), width, data, sums)
+    else:
+        for block in range(g.blocks):
+            transform_filters(g, b.group, panel, block, scratch + g.at_taps,
+                              scratch + g.at_block)
+            for e in range(g.n * g.n):
+                multiply(g, b, block, e, scratch + g.at_block, width, data, sums)
+    place_results(g, b, panel, sums, scratch + g.at_strip)
+
+
+cdef void winograd_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    cdef Winograd *g = <Winograd *>context
+    cdef Walk *k = g.walk
+    cdef Band b = band_of(k, index // k.chunks)
+    cdef Py_ssize_t chunk = index % k.chunks, panel
+    transform_data(g, &b, <char *>scratch, <char *>scratch + g.at_data)
+    for panel in range(chunk * k.panels // k.chunks, (chunk + 1) * k.panels // k.chunks):
+        panel_of_band(g, &b, panel, <char *>scratch)
+
+
+# ---- the whole ----
+
+cdef void tile_axis(Axis *a, Py_ssize_t m, Py_ssize_t n) noexcept:
+    """The axis as tiles see it: results m apart, each of n neighbouring cells."""
+    a.size_out, a.step, a.taps = ceil_div(a.size_out, m), m, n
+
+
+cdef void cut_tiles(Winograd *g) noexcept:
+    """Rows of tiles into bands whose data stay near L2."""
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t all_rows = k.images * k.h.size_out
+    cdef Py_ssize_t tile = g.n * g.n * data_width(k, k.cin) * k.item
+    cdef Py_ssize_t tiles = most(DATA_BYTES // tile, least(MIN_TILES, MOST_BYTES // tile))
+    tiles = most(tiles, k.tiles.rows)
+    k.columns = least(k.w.size_out, tiles)
+    while k.columns > 1 and row_bytes(k, k.columns) > ROW_BYTES:
+        k.columns = ceil_div(k.columns, 2)
+    k.column_bands = ceil_div(k.w.size_out, k.columns)
+    k.columns = ceil_div(k.w.size_out, k.column_bands)
+    k.rows = 1 if k.column_bands > 1 else rows_of_band(k, all_rows, most(1, tiles // k.columns))
+    k.row_bands = ceil_div(all_rows, k.rows)
+
+
+cdef Py_ssize_t rows_of_band(Walk *k, Py_ssize_t all_rows, Py_ssize_t rows) noexcept nogil:
+    """At most `rows`, at least half of it, so that few products are of tiles that do not exist."""
+    cdef Py_ssize_t tile = k.tiles.rows, best = 0, r, computed, least_computed = 0
+    rows = least(rows, all_rows)
+    for r in range(rows, (rows - 1) // 2, -1):
+        computed = (all_rows // r * ceil_div(r * k.columns, tile)
+                    + ceil_div(all_rows % r * k.columns, tile))
+        if best == 0 or computed < least_computed:
+            best, least_computed = r, computed
+    return best
+
+
+cdef inline size_t row_bytes(Walk *k, Py_ssize_t columns) noexcept nogil:
+    return 0 if k.in_place else reach(&k.h, 1) * reach(&k.w, columns) * k.cin * k.item
+
+
+cdef void cut_panels(Walk *k, Py_ssize_t bands) noexcept:
+    """Panels in chunks, where bands alone would leave threads idle.
+
+    Every chunk transforms its band's data again: some 45 % of a panel's third of products.
+    """
+    cdef Py_ssize_t threads = get_num_threads(), chunks, tasks
+    cdef double time, best = 1e300
+    for chunks in range(1, least(k.panels, TASKS_PER_THREAD * threads) + 1):
+        tasks = bands * chunks
+        time = <double>ceil_div(tasks, threads) / tasks * (1 + 0.15 * chunks / k.panels)
+        if time < best:
+            best, k.chunks = time, chunks
+
+
+cdef void plan(Winograd *g) noexcept:
+    """Cut the work, lay the scratch."""
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t elements = g.n * g.n, tiles
+    cdef Py_ssize_t width = data_width(k, least(BLOCK, k.cin))
+    g.blocks = ceil_div(k.cin, BLOCK)
+    k.panel = k.tiles.vectors * k.tiles.lanes
+    k.panels = ceil_div(k.cout, k.panel)
+    k.group_size = k.panels * g.blocks * block_bytes(g, 0) // k.item
+    k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
+    cut_tiles(g)
+    cut_panels(k, bands_of(k))
+    tiles = k.rows * k.columns
+    g.at_data = aligned(row_bytes(k, k.columns))
+    g.at_sums = g.at_data + g.blocks * elements * element(g, tiles, width) * k.item
+    g.at_block = g.at_sums + elements * element(g, tiles, k.panel) * k.item
+    g.at_taps = g.at_block + block_bytes(g, 0)
+    g.at_strip = g.at_taps + SOME * g.r * g.r * k.panel * k.item
+    g.scratch = g.at_strip + aligned(g.m * k.columns * g.m * k.panel * k.item)
+
+
+cdef void take_tiles(Winograd *g, Walk *k, Py_ssize_t n) noexcept:
+    """A walk over pixels becomes one over tiles of n × n of them."""
+    g.walk, g.packed = k, NULL
+    g.n, g.r, g.m = n, k.h.taps, n + 1 - k.h.taps
+    g.out_h, g.out_w = k.h.size_out, k.w.size_out
+    tile_axis(&k.h, g.m, n)
+    tile_axis(&k.w, g.m, n)
+
+
+cdef inline bint packs(Winograd *g) noexcept:
+    """Whether filters are transformed beforehand: for several bands, if memory is kept."""
+    cdef Walk *k = g.walk
+    return k.row_bands * k.column_bands > 1 and k.groups * k.group_size * k.item <= PACKED_BYTES
+
+
+cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias) except -1:
+    cdef Winograd g
+    cdef Py_ssize_t work = k.images * k.groups * k.cin * k.cout
+    cdef size_t packed_bytes
+    k.bias = NULL
+    if k.images == 0:
+        return 0
+    take_tiles(&g, k, n)
+    g.filters = f
+    plan(&g)
+    work *= k.h.size_out * k.w.size_out * n * n // 32
+    packed_bytes = k.groups * k.group_size * k.item
+    k.row_step, k.pixel_step = reach(&k.w, k.columns) * k.cin, k.cin
+    if k.in_place:
+        k.row_step, k.pixel_step = k.source.step[2], k.source.step[3]
+    try:
+        if bias != NULL:
+            pack_bias(k, bias)
+        if packs(&g):
+            g.packed = take(packed_bytes)
+            run(filters_task, &g, k.groups * k.panels * g.blocks, packed_bytes // 16,
+                SOME * g.r * g.r * k.panel * k.item)
+        run(winograd_task, &g, bands_of(k) * k.chunks, work, g.scratch)
+    finally:
+        if g.packed != NULL:
+            runtime.give(g.packed, packed_bytes)
+        free(k.bias)
+    return 0
+
+
+def conv2d(x, w, b, y, dims, bint relu=False, Py_ssize_t n=0):
+    """n: elements of a tile along an axis, 4 (for 3×3), 6 or 8; 0: what is fastest."""
+    cdef Walk k
+    cdef Filters f
+    cdef View bias
+    w = w if w.flags.c_contiguous else w.copy()
+    begin_forward(&k, &f, x, w, y, dims, relu)
+    if b is not None:
+        borrow(b, False, &bias)
+    winograd(&k, &f, n or _winograd.tile(dims), &bias if b is not None else NULL)
+
+
+def conv2d_dx(dy, w, dx, dims, Py_ssize_t n=0):
+    """A walk over dy, which meets the taps in reverse."""
+    cdef Walk k
+    cdef Filters f
+    w = w if w.flags.c_contiguous else w.copy()
+    begin_backward(&k, &f, dy, w, dx, dims)
+    ((rows, columns),) = dims.dx_phases
+    read_axis(rows, &k.h)
+    read_axis(columns, &k.w)
+    winograd(&k, &f, n or _winograd.tile(dims), NULL)
+
+
+def describe(dims, dtype, channels_last):
+    """How the forward pass would be done: text by heading, for `explain`."""
+    cdef Walk k
+    cdef Winograd g
+    cdef Py_ssize_t n = _winograd.tile(dims)
+    shape_of_walk(&k, dims, dtype, channels_last)
+    if k.images == 0:
+        return {"way": "nothing to do: N is 0"}
+    take_tiles(&g, &k, n)
+    plan(&g)
+    filters = k.groups * k.group_size * k.item / 1024
+    when = f"beforehand, {filters:.0f} KiB" if packs(&g) else "block by block"
+    return {
+        "way": f"F({g.m}x{g.m}, {g.r}x{g.r}): {n * n} products for {g.m * g.m} results; "
+               f"{bands_of(&k)} bands of {k.rows} x {k.columns} tiles in "
+               f"{bands_of(&k) * k.chunks} tasks",
+        "copies": f"x is transformed band by band, filters {when}",
+        "scratch": f"{g.scratch / 1024:.0f} KiB per thread",
+    }

@@ -1,0 +1,68 @@
+"""Whether Winograd's algorithm pays for a convolution, and with which tile.
+
+F(m, r) computes m × m results of an r × r kernel from n × n products, n = m + r - 1.  A larger
+tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
+algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
+F(4) and F(6) meet.  So the choice is by an estimate of the cost, in vector operations.
+
+The estimate knows nothing of N: an image's result must not depend on its batch.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from .dims import ConvDims
+
+
+__all__ = ["loses", "tile", "why_not"]
+
+# Operations of a transform, per vector of channels or filters and tile, by n: cycles measured
+# on AVX-512 with data in L2.
+_DATA = {4: 60, 6: 260, 8: 490}
+_RESULTS = {4: 60, 6: 170, 8: 350}
+# ... of filters, per channel; a batch of a few images shares it
+_FILTERS = {3: {4: 45, 6: 70, 8: 100}, 5: {6: 110, 8: 200}}
+_VECTOR = 16
+# The direct product runs this much longer than its FMAs.
+_DIRECT = 1.1
+
+
+def why_not(dims: ConvDims, dtype: object = None) -> str | None:
+    """Why Winograd's algorithm cannot be used, or None."""
+    if dims.kh != dims.kw or dims.kh not in _FILTERS:
+        return f"the kernel is {dims.kh}x{dims.kw}, neither 3x3 nor 5x5"
+    if dims.stride != (1, 1) or dims.dilation != (1, 1):
+        return "stride or dilation is not 1"
+    return None
+
+
+def loses(dims: ConvDims, dtype: object = None) -> str | None:
+    """Why the direct algorithm is estimated to be faster, or None."""
+    if min(dims.c, dims.k) // dims.groups < _VECTOR:
+        return f"with less than {_VECTOR} channels or filters lanes would be empty"
+    cost, direct = _cost(dims, tile(dims)), _direct_cost(dims)
+    if cost < direct:
+        return None
+    return f"its transforms would cost more than they save ({cost / direct:.1f} of direct)"
+
+
+@lru_cache(maxsize=1024)
+def tile(dims: ConvDims) -> int:
+    """n of the cheapest tile: 4, 6 or 8 elements along an axis."""
+    return min(_FILTERS[dims.kh], key=lambda n: _cost(dims, n))
+
+
+def _cost(dims: ConvDims, n: int) -> float:
+    """Vector operations per image and group."""
+    c, k, m = dims.c // dims.groups, dims.k // dims.groups, n + 1 - dims.kh
+    tiles = -(-dims.out_h // m) * -(-dims.out_w // m)
+    filters, channels = -(-k // _VECTOR), -(-c // _VECTOR)
+    each = n * n * c * filters + _DATA[n] * channels + _RESULTS[n] * filters
+    return tiles * each + _FILTERS[dims.kh][n] * c * filters
+
+
+def _direct_cost(dims: ConvDims) -> float:
+    c, k = dims.c // dims.groups, dims.k // dims.groups
+    pixels, filters = dims.out_h * dims.out_w, -(-k // _VECTOR)
+    return _DIRECT * pixels * dims.kh * dims.kw * c * filters
