@@ -14,7 +14,7 @@ Filters are transformed beforehand, or, where one band is all there is, block by
 just before their products, so that they never leave L2.  The sums are the same either way.
 """
 
-__all__ = ["conv2d", "conv2d_dx", "describe"]
+__all__ = ["conv2d", "conv2d_dw", "conv2d_dx", "describe"]
 
 from fastconv.kernels import winograd as _winograd
 
@@ -35,6 +35,7 @@ cdef struct Winograd:
     Walk *walk
     Filters *filters
     Py_ssize_t n, m, r              # elements, results, taps along an axis
+    Py_ssize_t cells                # of the walk's source in a tile: n of data, m of dy
     Py_ssize_t out_h, out_w
     Py_ssize_t blocks               # of channels
     char *packed                    # transformed filters: [group][panel][block], or NULL
@@ -162,7 +163,7 @@ cdef void transform_data(Winograd *g, Band *b, char *band, char *data) noexcept 
             width = data_width(k, channels)
             for c in range(b.columns):
                 k.tiles.winograd_in(
-                    <int>g.n, <int>g.n, channels,
+                    <int>g.n, <int>g.cells, channels,
                     base[0] + (c * g.m * k.pixel_step + block * BLOCK) * k.item,
                     k.row_step, k.pixel_step,
                     data_block(g, b, data, block) + (r * b.columns + c) * width * k.item,
@@ -338,7 +339,7 @@ cdef void plan(Winograd *g) noexcept:
 cdef void take_tiles(Winograd *g, Walk *k, Py_ssize_t n) noexcept:
     """A walk over pixels becomes one over tiles of n × n of them."""
     g.walk, g.packed = k, NULL
-    g.n, g.r, g.m = n, k.h.taps, n + 1 - k.h.taps
+    g.n, g.r, g.m, g.cells = n, k.h.taps, n + 1 - k.h.taps, n
     g.out_h, g.out_w = k.h.size_out, k.w.size_out
     tile_axis(&k.h, g.m, n)
     tile_axis(&k.w, g.m, n)
@@ -402,6 +403,9 @@ def conv2d_dx(dy, w, dx, dims, Py_ssize_t n=0):
     read_axis(rows, &k.h)
     read_axis(columns, &k.w)
     winograd(&k, &f, n or _winograd.tile(dims), NULL)
+
+
+include "conv2d_winograd_dw.pxi"
 
 
 def describe(dims, dtype, channels_last):

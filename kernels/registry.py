@@ -78,7 +78,7 @@ def _winograd(verb: str) -> Implementation:
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:
     return (
-        *([_winograd(verb)] if verb != "conv2d_dw" else []),
+        _winograd(verb),
         Implementation(verb, "cython", "direct", "conv2d_direct", verb),
         Implementation(verb, "cython", "im2col", "conv2d_im2col", verb),
         Implementation(verb, "numba", "direct", "conv2d_numba", f"{verb}_direct"),

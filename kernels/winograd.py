@@ -15,7 +15,7 @@ from functools import lru_cache
 from .dims import ConvDims
 
 
-__all__ = ["loses", "tile", "why_not"]
+__all__ = ["dw_tile", "loses", "tile", "why_not"]
 
 # Operations of a transform, per vector of channels or filters and tile, by n: cycles measured
 # on AVX-512 with data in L2.
@@ -51,6 +51,12 @@ def loses(dims: ConvDims, dtype: object = None) -> str | None:
 def tile(dims: ConvDims) -> int:
     """n of the cheapest tile: 4, 6 or 8 elements along an axis."""
     return min(_FILTERS[dims.kh], key=lambda n: _cost(dims, n))
+
+
+@lru_cache(maxsize=1024)
+def dw_tile(dims: ConvDims) -> int:
+    """n of the cheapest tile of dw."""
+    return 8 if dims.kh == 5 else min((6, 8), key=lambda n: _cost(dims, n))
 
 
 def _cost(dims: ConvDims, n: int) -> float:
