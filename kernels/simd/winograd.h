@@ -107,42 +107,50 @@ FC_INLINE void winograd_sums(const int n, const int m, const fcv *t, fcv *y)
     }
 }
 
-FC_INLINE fcv winograd_load(const real *x, ptrdiff_t left)
+/* r × r values, channels in lanes, to n × n elements: of data (r == n) or of a filter */
+FC_INLINE void winograd_spread(const int n, const int r, const real *x, ptrdiff_t x_row,
+                               ptrdiff_t x_column, real *v, ptrdiff_t v_element,
+                               const int channels)
 {
-    return left >= FC_LEN ? fcv_load(x) : fcv_load_tail(x, (int)left);
+    fcv half[8][8];
+#pragma GCC unroll 1
+    for (int j = 0; j < r; j++, x += x_column) {
+        fcv d[8], t[8];
+        const real *at = x;
+#pragma GCC unroll 8
+        for (int i = 0; i < r; i++, at += x_row)
+            d[i] = channels == FC_LEN ? fcv_load(at) : fcv_load_tail(at, channels);
+        if (r == n) winograd_data(n, d, t);
+        else winograd_taps(n, r, d, t);
+#pragma GCC unroll 8
+        for (int i = 0; i < n; i++) half[i][j] = t[i];
+    }
+#pragma GCC unroll 1
+    for (int i = 0; i < n; i++) {
+        fcv t[8];
+        if (r == n) winograd_data(n, half[i], t);
+        else winograd_taps(n, r, half[i], t);
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++, v += v_element) fcv_store(v, t[j]);
+    }
 }
 
-/* r × r values, channels in lanes, to n × n elements: of data (r == n) or of a filter */
-FC_INLINE void winograd_spread(const int n, const int r, ptrdiff_t channels, const real *x,
-                               ptrdiff_t x_row, ptrdiff_t x_column, real *v, ptrdiff_t v_element)
+FC_INLINE void winograd_channels(const int n, const int r, ptrdiff_t channels, const real *x,
+                                 ptrdiff_t x_row, ptrdiff_t x_column, real *v,
+                                 ptrdiff_t v_element)
 {
-    for (ptrdiff_t c = 0; c < channels; c += FC_LEN) {
-        fcv half[8][8];
-        for (int j = 0; j < r; j++) {
-            fcv d[8], t[8];
-#pragma GCC unroll 8
-            for (int i = 0; i < r; i++)
-                d[i] = winograd_load(x + c + i * x_row + j * x_column, channels - c);
-            if (r == n) winograd_data(n, d, t);
-            else winograd_taps(n, r, d, t);
-#pragma GCC unroll 8
-            for (int i = 0; i < n; i++) half[i][j] = t[i];
-        }
-        for (int i = 0; i < n; i++) {
-            fcv t[8];
-            if (r == n) winograd_data(n, half[i], t);
-            else winograd_taps(n, r, half[i], t);
-#pragma GCC unroll 8
-            for (int j = 0; j < n; j++) fcv_store(v + c + (i * n + j) * v_element, t[j]);
-        }
-    }
+    ptrdiff_t c = 0;
+    for (; c + FC_LEN <= channels; c += FC_LEN)
+        winograd_spread(n, r, x + c, x_row, x_column, v + c, v_element, FC_LEN);
+    if (c < channels)
+        winograd_spread(n, r, x + c, x_row, x_column, v + c, v_element, (int)(channels - c));
 }
 
 static void winograd_in(int n, int r, ptrdiff_t channels, const void *x, ptrdiff_t x_row,
                         ptrdiff_t x_column, void *v, ptrdiff_t v_element)
 {
 #define FC_CASE(N, R) \
-    if (n == N && r == R) winograd_spread(N, R, channels, x, x_row, x_column, v, v_element)
+    if (n == N && r == R) winograd_channels(N, R, channels, x, x_row, x_column, v, v_element)
     FC_CASE(4, 4);
     FC_CASE(6, 6);
     FC_CASE(8, 8);
