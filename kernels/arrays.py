@@ -119,11 +119,13 @@ def check_shape(verb: str, name: str, a: Array, shape: tuple[int, ...], why: str
 
 
 def is_channels_last(a: Array) -> bool:
-    """Whether a 4-D array lies in memory as NHWC.
+    """Whether an array has four axes and lies in memory as NHWC.
 
     With a single channel both orders are contiguous, and the stride of the channels
     tells which was meant; for planes of 1×1 the orders are the same, and this is False.
     """
+    if a.ndim != 4:
+        return False
     n, c, h, w = a.shape
     pixel = c * a.itemsize
     return (

@@ -26,6 +26,10 @@ cdef extern from "simd/fc.h" nogil:
         Py_ssize_t channels, size
         double alpha_over_size, beta, k
 
+    ctypedef struct fc_sgd:
+        double lr, momentum, l2, l1
+        int nesterov
+
     ctypedef struct fc_tiles:
         const char *isa
         int item, lanes, rows, vectors, lrn_pixels
@@ -49,6 +53,15 @@ cdef extern from "simd/fc.h" nogil:
         void lrn(const fc_lrn *p, const void *x, void *y, void *work) noexcept nogil
         void lrn_dx(const fc_lrn *p, const void *dy, const void *x, void *dx,
                     void *work) noexcept nogil
+        void relu(Py_ssize_t n, const void *x, void *y) noexcept nogil
+        void relu_dx(Py_ssize_t n, const void *dy, const void *y, void *dx) noexcept nogil
+        void dropout(Py_ssize_t n, const void *x, const void *chance, void *y,
+                     double p) noexcept nogil
+        double cross_entropy(Py_ssize_t classes, Py_ssize_t label, double share,
+                             const void *scores, void *dscores) noexcept nogil
+        void sgd(const fc_sgd *p, Py_ssize_t n, void *w, const void *grad,
+                 void *velocity) noexcept nogil
+        void limit_norm(Py_ssize_t n, void *w, double most) noexcept nogil
 
     int fc_find_tiles(const fc_tiles **found, int most)
 

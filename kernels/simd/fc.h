@@ -49,6 +49,11 @@ typedef struct {
     double alpha_over_size, beta, k;
 } fc_lrn;
 
+typedef struct {
+    double lr, momentum, l2, l1;
+    int nesterov;
+} fc_sgd;
+
 /* The tile functions of one instruction set and one dtype. */
 typedef struct {
     const char *isa;
@@ -71,6 +76,14 @@ typedef struct {
                      ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*lrn)(const fc_lrn *p, const void *x, void *y, void *work);
     void (*lrn_dx)(const fc_lrn *p, const void *dy, const void *x, void *dx, void *work);
+
+    void (*relu)(ptrdiff_t n, const void *x, void *y);
+    void (*relu_dx)(ptrdiff_t n, const void *dy, const void *y, void *dx);
+    void (*dropout)(ptrdiff_t n, const void *x, const void *chance, void *y, double p);
+    double (*cross_entropy)(ptrdiff_t classes, ptrdiff_t label, double share, const void *scores,
+                            void *dscores);
+    void (*sgd)(const fc_sgd *p, ptrdiff_t n, void *w, const void *grad, void *velocity);
+    void (*limit_norm)(ptrdiff_t n, void *w, double most);
 } fc_tiles;
 
 /* What was built and this processor can run, best first: found[2i] for float, found[2i + 1]

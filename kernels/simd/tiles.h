@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "copy.h"
+#include "elementwise.h"
 #include "lrn.h"
 #include "pool.h"
 #include "product.h"
@@ -33,4 +34,10 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .add_rows = add_rows,
     .lrn = lrn,
     .lrn_dx = lrn_dx,
+    .relu = relu,
+    .relu_dx = relu_dx,
+    .dropout = dropout,
+    .cross_entropy = cross_entropy,
+    .sgd = sgd,
+    .limit_norm = limit_norm,
 };
