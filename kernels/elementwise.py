@@ -20,6 +20,7 @@ from .arrays import (
     delivered,
     is_channels_last,
     output,
+    ready,
 )
 
 
@@ -40,7 +41,7 @@ def relu(x: Any, *, backend: str | None = None, out: Array | None = None) -> Arr
     ShapeError, TypeError, ValueError
         As :func:`conv2d`.
     """
-    return _each("relu", backend, out, {"x": x})
+    return _each("relu", ("x",), (x,), backend, out)
 
 
 def relu_dx(dy: Any, y: Any, *, backend: str | None = None, out: Array | None = None) -> Array:
@@ -58,7 +59,7 @@ def relu_dx(dy: Any, y: Any, *, backend: str | None = None, out: Array | None = 
     ShapeError, TypeError, ValueError
         As :func:`conv2d`.
     """
-    return _each("relu_dx", backend, out, {"dy": dy, "y": y})
+    return _each("relu_dx", ("dy", "y"), (dy, y), backend, out)
 
 
 def dropout(
@@ -81,21 +82,28 @@ def dropout(
     ShapeError, TypeError, ValueError
         As :func:`conv2d`.
     """
-    return _each("dropout", backend, out, {"x": x, "chance": chance}, p)
+    return _each("dropout", ("x", "chance"), (x, chance), backend, out, p)
 
 
 def _each(
-    verb: str, backend: str | None, out: Array | None, named: dict[str, Any], *options: Any
+    verb: str,
+    names: tuple[str, ...],
+    arrays: Sequence[Any],
+    backend: str | None,
+    out: Array | None,
+    *options: float,
 ) -> Array:
-    arrays, dtype = as_inputs(verb, **named)
-    shape = arrays[0].shape
-    for name, a in zip(named, arrays, strict=True):
-        check_shape(verb, name, a, shape, "the first array")
-    y = output(verb, out, shape, dtype, arrays[0], tuple(a for a in arrays if a is not out))
+    dtype = ready(*arrays)
+    if dtype is None:
+        arrays, dtype = as_inputs(verb, **dict(zip(names, arrays, strict=True)))
+    first = arrays[0]
+    check_shape(verb, names[-1], arrays[-1], first.shape, names[0])
+    apart = () if out is None else tuple(a for a in arrays if a is not out)
+    y = output(verb, out, first.shape, dtype, first, apart)
     if y is out and not _in_one_piece(y):
-        y = np.empty(shape, y.dtype)
+        y = np.empty(first.shape, y.dtype)
     run = registry.select(verb, None, y.dtype, backend).load()
-    run(*(_in_order_of(y, a) for a in arrays), y, *options)
+    run(*[_in_order_of(y, a) for a in arrays], y, *options)
     return delivered(y, out, dtype)
 
 
@@ -135,7 +143,9 @@ def softmax_cross_entropy(
         As :func:`conv2d`.
     """
     verb = "softmax_cross_entropy"
-    (scores,), dtype = as_inputs(verb, scores=scores)
+    dtype = ready(scores)
+    if dtype is None:
+        (scores,), dtype = as_inputs(verb, scores=scores)
     check_rank(verb, "scores", scores, "(N, classes)")
     check_shape(verb, "labels", labels, scores.shape[:1], f"scores {scores.shape}")
     scores = np.ascontiguousarray(scores)
@@ -183,24 +193,37 @@ def sgd_update(
         If a gradient or velocity has another shape than its array.
     """
     given = [ws, grads] if velocities is None else [ws, grads, velocities]
-    for name, arrays in zip(("w", "grad", "velocity"), given, strict=False):
-        for w, a in zip(ws, arrays, strict=True):
-            check_shape("sgd_update", name, a, w.shape, "the array to update")
+    _check_shapes(given)
     settings = (lr, momentum, nesterov, l2, l1, max_norm)
-    for dtype in {w.dtype for w in ws}:
+    dtypes = {w.dtype for w in ws}
+    for dtype in dtypes:
         own = [i for i, w in enumerate(ws) if w.dtype == dtype]
-        _update([[arrays[i] for i in own] for arrays in given], dtype, backend, settings)
+        chosen = given if len(dtypes) == 1 else [[arrays[i] for i in own] for arrays in given]
+        _update(chosen, dtype, backend, settings)
+
+
+def _check_shapes(given: Sequence[Sequence[Array]]) -> None:
+    shapes = [w.shape for w in given[0]]
+    for name, arrays in zip(("grad", "velocity"), given[1:], strict=False):
+        if [a.shape for a in arrays] != shapes:
+            for a, shape in zip(arrays, shapes, strict=True):
+                check_shape("sgd_update", name, a, shape, "the array to update")
 
 
 def _update(
-    given: list[list[Array]], dtype: np.dtype[Any], backend: str | None, settings: tuple[Any, ...]
+    given: Sequence[Sequence[Array]],
+    dtype: np.dtype[Any],
+    backend: str | None,
+    settings: tuple[Any, ...],
 ) -> None:
     """The update of arrays of one dtype, by copies where kernels cannot walk them."""
-    compute = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float32)
-    ready = [[np.require(a, compute, ["C", "A"]) for a in arrays] for arrays in given]
+    compute = np.dtype(np.float64 if dtype == np.float64 else np.float32)
+    usable = given
+    if not all(a.dtype is compute and a.flags.carray for arrays in given for a in arrays):
+        usable = [[np.require(a, compute, ["C", "A"]) for a in arrays] for arrays in given]
     run = registry.select("sgd_update", None, compute, backend).load()
-    run(*ready, *([None] * (3 - len(ready))), *settings)
-    for arrays, changed in zip(given[::2], ready[::2], strict=True):
-        for a, copy in zip(arrays, changed, strict=True):
-            if copy is not a:
-                a[...] = copy
+    run(*usable, *([None] * (3 - len(usable))), *settings)
+    for arrays, changed in zip(given[::2], usable[::2], strict=True):
+        for a, result in zip(arrays, changed, strict=True):
+            if result is not a:
+                a[...] = result
