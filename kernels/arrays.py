@@ -47,7 +47,11 @@ def ready(*arrays: Any) -> np.dtype[Any] | None:
     if dtype is not _F32 and dtype is not _F64:
         return None
     for a in arrays:
-        if a is not None and (type(a) is not _ndarray or a.dtype is not dtype or not _walkable(a)):
+        if a is None:
+            continue
+        if type(a) is not _ndarray or a.dtype is not dtype or not a.flags.aligned:
+            return None
+        if not _ALIGNED_IS_WALKABLE and not _walkable(a):
             return None
     return dtype
 

@@ -134,10 +134,12 @@ cdef void sgd_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil
             begin += piece.unit
 
 
-cdef Py_ssize_t cut_pieces(SgdJob *job, object ws, object grads, object velocities) except -1:
-    """Fill in the pieces; returns how many tasks they are."""
+cdef Py_ssize_t cut_pieces(SgdJob *job, object ws, object grads, object velocities,
+                           Py_ssize_t *size) except -1:
+    """Fill in the pieces and their size in all; returns how many tasks they are."""
     cdef Py_ssize_t i, tasks = 0
     cdef Piece *piece
+    size[0] = 0
     for i, w in enumerate(ws):
         piece = job.pieces + i
         piece.w, piece.grad = memory_of(w, True), memory_of(grads[i])
@@ -147,23 +149,24 @@ cdef Py_ssize_t cut_pieces(SgdJob *job, object ws, object grads, object velociti
             piece.unit = most(1, piece.size // most(1, w.shape[0]))
         piece.step = piece.unit * most(1, BLOCK // piece.unit)
         tasks += ceil_div(piece.size, piece.step)
+        size[0] += piece.size
     return tasks
 
 
 def sgd_update(ws, grads, velocities, double lr, double momentum, bint nesterov, double l2,
                double l1, max_norm):
     cdef SgdJob job
-    cdef Py_ssize_t tasks, last = len(ws) - 1
-    if last < 0:
+    cdef Py_ssize_t tasks, size, count = len(ws)
+    if count == 0:
         return
     job.tiles = tiles_of(ws[0])
     job.settings = fc_sgd(lr, momentum, l2, l1, nesterov)
     job.max_norm = 0 if max_norm is None else max_norm
-    job.pieces = <Piece *>malloc((last + 1) * sizeof(Piece))
+    job.pieces = <Piece *>malloc(count * sizeof(Piece))
     try:
         if job.pieces == NULL:
             raise MemoryError("no memory for the list of parameters")
-        tasks = cut_pieces(&job, ws, grads, velocities)
-        run(sgd_task, &job, tasks, tasks * BLOCK // 4, 0)
+        tasks = cut_pieces(&job, ws, grads, velocities, &size)
+        run(sgd_task, &job, tasks, size // 4, 0)
     finally:
         free(job.pieces)
