@@ -51,7 +51,9 @@ def extensions():
             **common,
         )
     ]
-    for name in ("conv2d_direct", "conv2d_im2col", "conv2d_winograd", "pool2d_direct", "lrn_direct"):
+    convolutions = ("conv2d_direct", "conv2d_im2col", "conv2d_winograd")
+    names = (*convolutions, "pool2d_direct", "lrn_direct", "elementwise_direct")
+    for name in names:
         path = f"kernels/{name}.pyx"
         modules.append(Extension(f"fastconv.kernels.{name}", [path], **common))
     directives = {

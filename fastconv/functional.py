@@ -82,7 +82,7 @@ def conv2d_backward(
     check_rank(verb, "w", w, "(O, C/groups, KH, KW)")
     geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     dims = ConvDims.of(x.shape, w.shape, **geometry, verb=verb)
-    check_shape(verb, "dy", dy, dims.y_shape, f"{dims}")
+    check_shape(verb, "dy", dy, dims.y_shape, dims)
     how: dict[str, Any] = {**geometry, "algorithm": algorithm, "backend": backend}
     dx = conv2d_dx(dy, w, dims.x_shape, **how) if "x" in need else None
     dw = conv2d_dw(dy, x, dims.w_shape, **how) if "w" in need else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import kernels
 from .kernels import ShapeError
 from .kernels.arrays import Array
 
@@ -41,7 +42,8 @@ def _as_labels(verb: str, labels: Any, shape: tuple[int, ...]) -> Array:
             f"{verb}: labels must be integers 0 to {classes - 1}, got dtype {found.dtype}; "
             "convert them, e.g. labels.astype(np.int64)"
         )
-    if n and not 0 <= int(found.min()) <= int(found.max()) < classes:
+    found = found.astype(np.int64, copy=False)
+    if n and found.view(np.uint64).max() >= classes:  # a negative one is the largest of all
         raise ValueError(
             f"{verb}: labels run from {found.min()} to {found.max()}, but scores {shape} "
             f"have the classes 0 to {classes - 1}"
@@ -110,15 +112,8 @@ def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
     n = len(scores)
     if n == 0:
         raise ShapeError(f"{verb}: the mean over a batch of N=0 does not exist; give N >= 1")
-    rows = np.arange(n)
-    shifted = _shifted(scores)
-    dscores = np.exp(shifted)
-    totals = dscores.sum(axis=1, keepdims=True)
-    loss = np.mean(np.log(totals[:, 0]) - shifted[rows, labels], dtype=np.float64)
-    dscores /= totals
-    dscores[rows, labels] -= 1
-    dscores /= n
-    return float(loss), dscores
+    losses, dscores = kernels.softmax_cross_entropy(scores, labels)
+    return float(losses.sum()) / n, dscores
 
 
 def mean_squared_error(y: Any, target: Any) -> tuple[float, Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import inf
 from numbers import Real
@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from .kernels import ShapeError
+from .kernels import ShapeError, sgd_update
 from .kernels.arrays import Array
 from .parameter import Parameter
 
 
 __all__ = ["SGD", "Group"]
-
-# Units are updated in blocks whose value, velocity, gradient and temporaries fit in L2.
-_BLOCK = 1 << 14
 
 
 @dataclass(eq=False)
@@ -143,20 +140,18 @@ class SGD:
                 p.zero_grad()
 
     def step(self) -> None:
-        """Update every parameter that has a gradient, in place."""
+        """Update every parameter that has a gradient, in place.
+
+        Velocities and weights below the normal range (1e-38 in float32) become 0.
+        """
         for group in self.groups:
-            for i, p in enumerate(group.parameters):
-                if p.grad is None:
-                    continue
-                velocity = group.velocities[i] if group.momentum else None
-                for units in _blocks(p.value):
-                    _update(
-                        p.value[units],
-                        p.grad[units],
-                        None if velocity is None else velocity[units],
-                        group,
-                        p.decay,
-                    )
+            trained = [i for i, p in enumerate(group.parameters) if p.grad is not None]
+            penalties = {"l2": group.l2, "l1": group.l1, "max_norm": group.max_norm}
+            if not (group.l2 or group.l1 or group.max_norm):
+                _update(group, trained, {})
+                continue
+            _update(group, [i for i in trained if group.parameters[i].decay], penalties)
+            _update(group, [i for i in trained if not group.parameters[i].decay], {})
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the velocities, as "group.parameter"."""
@@ -208,26 +203,15 @@ def _group(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> Group:
     return Group(list(parameters), **{**defaults, **settings})
 
 
-def _blocks(value: Array) -> Iterator[slice]:
-    """Slices of the first axis, some _BLOCK elements each."""
-    units = max(1, _BLOCK * len(value) // max(1, value.size))
-    for first in range(0, len(value), units):
-        yield slice(first, first + units)
-
-
-def _update(w: Array, grad: Array, velocity: Array | None, group: Group, decay: bool) -> None:
-    """One step for a block of units, all arrays being views of the same part."""
-    if decay and group.l2:
-        grad = grad + group.l2 * w
-    if decay and group.l1:
-        grad = grad + group.l1 * np.sign(w)
-    if velocity is None:
-        w -= group.lr * grad
-    else:
-        velocity *= group.momentum
-        velocity += grad
-        w -= group.lr * (grad + group.momentum * velocity if group.nesterov else velocity)
-    if decay and group.max_norm is not None:
-        axes = tuple(range(1, w.ndim))
-        norms = np.sqrt(np.square(w).sum(axis=axes, keepdims=True))
-        w *= np.minimum(1, group.max_norm / np.maximum(norms, group.max_norm))
+def _update(group: Group, chosen: list[int], penalties: Mapping[str, Any]) -> None:
+    """One step for some parameters of a group."""
+    parameters = [group.parameters[i] for i in chosen]
+    sgd_update(
+        [p.value for p in parameters],
+        [p.grad for p in parameters if p.grad is not None],
+        [group.velocities[i] for i in chosen] if group.momentum else None,
+        group.lr,
+        momentum=group.momentum,
+        nesterov=group.nesterov,
+        **penalties,
+    )

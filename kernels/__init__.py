@@ -7,6 +7,7 @@ implementation from ``registry.TABLE`` and run it.  This package imports nothing
 
 from .conv2d import conv2d, conv2d_db, conv2d_dw, conv2d_dx
 from .dims import ConvDims, PoolDims
+from .elementwise import dropout, relu, relu_dx, sgd_update, softmax_cross_entropy
 from .errors import ShapeError
 from .lrn import local_response_norm, local_response_norm_dx
 from .pool2d import avg_pool2d, avg_pool2d_dx, max_pool2d, max_pool2d_dx
@@ -25,12 +26,17 @@ __all__ = [
     "conv2d_db",
     "conv2d_dw",
     "conv2d_dx",
+    "dropout",
     "get_num_threads",
     "local_response_norm",
     "local_response_norm_dx",
     "max_pool2d",
     "max_pool2d_dx",
+    "relu",
+    "relu_dx",
     "set_num_threads",
+    "sgd_update",
+    "softmax_cross_entropy",
     "threads",
     "use_backend",
 ]

@@ -23,10 +23,13 @@ __all__ = [
     "delivered",
     "is_channels_last",
     "output",
+    "ready",
     "to_channels_last",
 ]
 
 Array = np.ndarray[Any, Any]
+
+_ndarray = np.ndarray
 
 _F16, _F32, _F64 = np.dtype("f2"), np.dtype("f4"), np.dtype("f8")
 # Aligned arrays have aligned strides; where doubles need 8 bytes these are whole elements.
@@ -38,16 +41,19 @@ def _walkable(a: Array) -> bool:
     return a.flags.aligned and (_ALIGNED_IS_WALKABLE or all(s % a.itemsize == 0 for s in a.strides))
 
 
-def _ready(arrays: list[Any], dtype: Any) -> bool:
-    """Whether kernels can take all the arrays as they are: the usual case, told quickly."""
+def ready(*arrays: Any) -> np.dtype[Any] | None:
+    """The dtype of arrays that kernels can take as they are, the usual case; else None."""
+    dtype = getattr(arrays[0], "dtype", None)
     if dtype is not _F32 and dtype is not _F64:
-        return False
+        return None
     for a in arrays:
-        if a is not None and (type(a) is not np.ndarray or a.dtype is not dtype):
-            return False
-        if a is not None and not _walkable(a):
-            return False
-    return True
+        if a is None:
+            continue
+        if type(a) is not _ndarray or a.dtype is not dtype or not a.flags.aligned:
+            return None
+        if not _ALIGNED_IS_WALKABLE and not _walkable(a):
+            return None
+    return dtype
 
 
 def as_inputs(verb: str, **named: Any) -> tuple[list[Any], np.dtype[Any]]:
@@ -62,9 +68,9 @@ def as_inputs(verb: str, **named: Any) -> tuple[list[Any], np.dtype[Any]]:
         If float32 and float64 meet in one call, or a dtype is not a real number's.
     """
     given = [*named.values()]
-    dtype = getattr(given[0], "dtype", None)
-    if _ready(given, dtype):
-        return given, dtype  # type: ignore[return-value]
+    dtype = ready(*given)
+    if dtype is not None:
+        return given, dtype
     arrays = {name: a if a is None else np.asarray(a) for name, a in named.items()}
     floats = {}
     for name, a in arrays.items():
@@ -113,23 +119,25 @@ def check_rank(verb: str, name: str, a: Array, axes: str = "(N, C, H, W)") -> No
     raise ShapeError(f"{verb}: {name} must have {rank} axes {axes}, got shape {a.shape}{fix}")
 
 
-def check_shape(verb: str, name: str, a: Array, shape: tuple[int, ...], why: str) -> None:
+def check_shape(verb: str, name: str, a: Array, shape: tuple[int, ...], why: object) -> None:
+    """ShapeError unless `a` has the shape that `why` needs (a text, or dims)."""
     if a.shape != shape:
         raise ShapeError(f"{verb}: {name} has shape {a.shape}, but {why} needs {shape}")
 
 
 def is_channels_last(a: Array) -> bool:
-    """Whether a 4-D array lies in memory as NHWC.
+    """Whether an array has four axes and lies in memory as NHWC.
 
     With a single channel both orders are contiguous, and the stride of the channels
     tells which was meant; for planes of 1×1 the orders are the same, and this is False.
     """
+    strides, item = a.strides, a.itemsize
+    if len(strides) != 4 or strides[1] != item:
+        return False
     n, c, h, w = a.shape
-    pixel = c * a.itemsize
+    pixel = c * item
     return (
-        h * w > 1
-        and a.strides[1:] == (a.itemsize, w * pixel, pixel)
-        and (n == 1 or a.strides[0] == h * w * pixel)
+        h * w > 1 and strides[2:] == (w * pixel, pixel) and (n == 1 or strides[0] == h * w * pixel)
     )
 
 
@@ -140,10 +148,13 @@ def channels_last(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def to_channels_last(x: Array, dtype: Any = None) -> Array:
-    """`x` over NHWC memory: itself if it is so already, else a copy."""
+    """`x` over NHWC memory: itself or a view if it is so already, else a copy."""
     dtype = x.dtype if dtype is None else np.dtype(dtype)
     if x.dtype == dtype and is_channels_last(x):
         return x
+    n, c, h, w = x.shape
+    if x.dtype == dtype and (c == 1 or h * w == 1) and x.flags.c_contiguous:
+        return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
     y = channels_last(x.shape, dtype)
     y[...] = x
     return y

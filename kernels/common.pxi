@@ -27,7 +27,7 @@ cdef struct View:
     Py_ssize_t step[4]
 
 
-cdef int borrow(object array, bint writable, View *view) except -1:
+cdef inline int borrow(object array, bint writable, View *view) except -1:
     """The memory of an array that the caller keeps alive until the kernel returns."""
     cdef Py_buffer buffer
     cdef int i

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import registry
-from .arrays import Array, as_inputs, check_rank, check_shape, delivered, output
+from .arrays import Array, as_inputs, check_rank, check_shape, delivered, output, ready
 from .dims import ConvDims, as_shape4
 
 
@@ -82,13 +82,16 @@ def conv2d(
     """
     if activation not in _ACTIVATIONS:
         raise ValueError(f"conv2d: activation={activation!r} is unknown; use one of {_ACTIVATIONS}")
-    (x, w, b), dtype = as_inputs("conv2d", x=x, w=w, b=b)
-    check_rank("conv2d", "x", x)
-    check_rank("conv2d", "w", w, "(O, C/groups, KH, KW)")
+    dtype = ready(x, w, b)
+    if dtype is None:
+        (x, w, b), dtype = as_inputs("conv2d", x=x, w=w, b=b)
+    if x.ndim != 4 or w.ndim != 4:
+        check_rank("conv2d", "x", x)
+        check_rank("conv2d", "w", w, "(O, C/groups, KH, KW)")
     dims = ConvDims.of(
         x.shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups
     )
-    if b is not None:
+    if b is not None and b.shape != (dims.k,):
         check_shape("conv2d", "b", b, (dims.k,), f"w with {dims.k} filters")
     y = output("conv2d", out, dims.y_shape, dtype, x, (x, w, b))
     run = registry.select("conv2d", dims, x.dtype, backend, algorithm).load()
@@ -132,13 +135,15 @@ def conv2d_dx(
         As :func:`conv2d`.
     """
     verb = "conv2d_dx"
-    (dy, w), dtype = as_inputs(verb, dy=dy, w=w)
+    dtype = ready(dy, w)
+    if dtype is None:
+        (dy, w), dtype = as_inputs(verb, dy=dy, w=w)
     check_rank(verb, "w", w, "(O, C/groups, KH, KW)")
     shape = as_shape4(x_shape, verb, "x_shape")
     dims = ConvDims.of(
         shape, w.shape, stride=stride, padding=padding, dilation=dilation, groups=groups, verb=verb
     )
-    check_shape(verb, "dy", dy, dims.y_shape, f"{dims}")
+    check_shape(verb, "dy", dy, dims.y_shape, dims)
     dx = output(verb, out, dims.x_shape, dtype, dy, (dy, w))
     run = registry.select(verb, dims, dy.dtype, backend, algorithm).load()
     run(dy, w, dx, dims)
@@ -180,13 +185,15 @@ def conv2d_dw(
         As :func:`conv2d`.
     """
     verb = "conv2d_dw"
-    (dy, x), dtype = as_inputs(verb, dy=dy, x=x)
+    dtype = ready(dy, x)
+    if dtype is None:
+        (dy, x), dtype = as_inputs(verb, dy=dy, x=x)
     check_rank(verb, "x", x)
     shape = as_shape4(w_shape, verb, "w_shape")
     dims = ConvDims.of(
         x.shape, shape, stride=stride, padding=padding, dilation=dilation, groups=groups, verb=verb
     )
-    check_shape(verb, "dy", dy, dims.y_shape, f"{dims}")
+    check_shape(verb, "dy", dy, dims.y_shape, dims)
     dw = output(verb, out, dims.w_shape, dtype, None, (dy, x))
     run = registry.select(verb, dims, x.dtype, backend, algorithm).load()
     run(dy, x, dw, dims)
@@ -201,7 +208,9 @@ def conv2d_db(dy: Any, *, backend: str | None = None, out: Array | None = None) 
     ShapeError, TypeError, ValueError
         As :func:`conv2d`.
     """
-    (dy,), dtype = as_inputs("conv2d_db", dy=dy)
+    dtype = ready(dy)
+    if dtype is None:
+        (dy,), dtype = as_inputs("conv2d_db", dy=dy)
     check_rank("conv2d_db", "dy", dy, "(N, O, OH, OW)")
     db = output("conv2d_db", out, dy.shape[1:2], dtype, None, (dy,))
     registry.select("conv2d_db", None, dy.dtype, backend).load()(dy, db)

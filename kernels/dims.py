@@ -33,6 +33,7 @@ _PADDING_RULE = (
 # No array of NumPy's can be larger, and kernels compute offsets in 64 bits.
 _MAX_BYTES = 2**63 - 1
 _LARGEST_ITEM = 8
+_FOUR_INTS = [int] * 4
 
 
 class TapAxis(NamedTuple):
@@ -95,6 +96,8 @@ def as_pair(value: object, verb: str, name: str, least: int) -> Pair:
 
 def as_shape4(value: object, verb: str, name: str) -> Shape4:
     """A shape given by the caller, as four ints."""
+    if type(value) is tuple and [*map(type, value)] == _FOUR_INTS:
+        return value
     if not isinstance(value, (tuple, list)) or len(value) != 4:
         raise ShapeError(f"{verb}: {name} must be a shape of 4 sizes (N, C, H, W), got {value!r}")
     n, c, h, w = (as_int(v, verb, name) for v in value)
@@ -199,8 +202,18 @@ class ConvDims:
         verb: str = "conv2d",
     ) -> ConvDims:
         """Dims from the shapes (N, C, H, W) and (O, C/groups, KH, KW) and the options."""
-        make = _cached_conv_dims if _plain((stride, padding, dilation, groups)) else _conv_dims
+        plain = type(stride) is type(padding) is type(dilation) is type(groups) is int
+        plain = plain or _plain((stride, padding, dilation, groups))
+        make = _cached_conv_dims if plain else _conv_dims
         return make(x_shape, w_shape, stride, padding, dilation, groups, verb)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Computed once: every call looks its implementation up by the dims."""
+        return hash((*self.x_shape, *self.w_shape, self.stride, self.pad, self.dilation))
 
     @cached_property
     def window(self) -> Pair:
@@ -455,8 +468,17 @@ class PoolDims:
         """Dims from the shape (N, C, H, W) and the options; stride None is kernel_size."""
         if stride is None:
             stride = kernel_size
-        make = _cached_pool_dims if _plain((kernel_size, stride, padding, dilation)) else _pool_dims
+        plain = type(kernel_size) is type(stride) is type(padding) is type(dilation) is int
+        plain = plain or _plain((kernel_size, stride, padding, dilation))
+        make = _cached_pool_dims if plain else _pool_dims
         return make(x_shape, kernel_size, stride, padding, dilation, bool(ceil_mode), verb)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((*self.x_shape, self.kh, self.kw, self.stride, self.pad, self.dilation))
 
     @cached_property
     def window(self) -> Pair:

@@ -255,7 +255,7 @@ def avg_pool2d_dx(
     dims = PoolDims.of(
         shape, kernel_size, stride=stride, padding=padding, ceil_mode=ceil_mode, verb=verb
     )
-    check_shape(verb, "dy", dy, dims.y_shape, f"{dims}")
+    check_shape(verb, "dy", dy, dims.y_shape, dims)
     dx = output(verb, out, dims.x_shape, dtype, dy, (dy,))
     run = registry.select("avg_pool2d_dx", dims, dy.dtype, backend).load()
     run(dy, dx, dims, bool(count_include_pad))

@@ -107,6 +107,11 @@ TABLE: dict[str, tuple[Implementation, ...]] = {
     "avg_pool2d_dx": _one_way("avg_pool2d_dx", "pool2d"),
     "lrn": _one_way("lrn", "lrn"),
     "lrn_dx": _one_way("lrn_dx", "lrn"),
+    "relu": _one_way("relu", "elementwise"),
+    "relu_dx": _one_way("relu_dx", "elementwise"),
+    "dropout": _one_way("dropout", "elementwise"),
+    "softmax_cross_entropy": _one_way("softmax_cross_entropy", "elementwise"),
+    "sgd_update": _one_way("sgd_update", "elementwise"),
 }
 
 

@@ -33,6 +33,10 @@ cdef extern from "simd/fc.h" nogil:
         Py_ssize_t s_element, y_row, y_column
         const void *bias
 
+    ctypedef struct fc_sgd:
+        double lr, momentum, l2, l1
+        int nesterov
+
     ctypedef struct fc_tiles:
         const char *isa
         int item, lanes, rows, vectors, lrn_pixels
@@ -59,6 +63,15 @@ cdef extern from "simd/fc.h" nogil:
         void winograd_in(int n, int r, Py_ssize_t channels, const void *x, Py_ssize_t x_row,
                          Py_ssize_t x_column, void *v, Py_ssize_t v_element) noexcept nogil
         void winograd_out(const fc_winograd *p, const void *s, void *y) noexcept nogil
+        void relu(Py_ssize_t n, const void *x, void *y) noexcept nogil
+        void relu_dx(Py_ssize_t n, const void *dy, const void *y, void *dx) noexcept nogil
+        void dropout(Py_ssize_t n, const void *x, const void *chance, void *y,
+                     double p) noexcept nogil
+        double cross_entropy(Py_ssize_t classes, Py_ssize_t label, double share,
+                             const void *scores, void *dscores) noexcept nogil
+        void sgd(const fc_sgd *p, Py_ssize_t n, void *w, const void *grad,
+                 void *velocity) noexcept nogil
+        void limit_norm(Py_ssize_t n, void *w, double most) noexcept nogil
 
     int fc_find_tiles(const fc_tiles **found, int most)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..kernels import relu, relu_dx
 from ..kernels.arrays import Array
 from .base import Layer, as_real, call
 
@@ -37,10 +38,10 @@ class ReLU(_Activation):
     """max(x, 0); the gradient at 0 is 0."""
 
     def _function(self, x: Array) -> Array:
-        return np.maximum(x, 0)
+        return relu(x)
 
     def _gradient(self, dy: Array, y: Array) -> Array:
-        return np.multiply(dy, y > 0)
+        return relu_dx(dy, y)
 
 
 class LeakyReLU(_Activation):

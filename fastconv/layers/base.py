@@ -27,6 +27,8 @@ def as_real(who: str, name: str, a: Any, dtype: np.dtype[Any] | None = None) -> 
         If the array does not hold real numbers.
     """
     array = np.asarray(a)
+    if array.dtype is dtype:
+        return array
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{who}: {name} must hold real numbers, got dtype {array.dtype}; "
@@ -175,9 +177,10 @@ class Layer:
                 "call forward(x, train=True) first"
             )
         saved, shape, dtype = self._saved
-        who = f"{type(self).__name__}.backward"
-        dy = as_real(who, "dy", dy, dtype)
-        check_shape(who, "dy", dy, shape, "the last forward(x, train=True)")
+        if type(dy) is not np.ndarray or dy.dtype is not dtype or dy.shape != shape:
+            who = f"{type(self).__name__}.backward"
+            dy = as_real(who, "dy", dy, dtype)
+            check_shape(who, "dy", dy, shape, "the last forward(x, train=True)")
         return dy, saved
 
     def __repr__(self) -> str:

@@ -89,11 +89,11 @@ class Conv2d(Layer):
             Parameter(np.zeros(out_channels, found), name="bias", decay=False) if bias else None
         )
 
-    def forward(self, x: Array, train: bool = False) -> Array:
+    def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
         x = as_real("Conv2d", "x", x, self.weight.value.dtype)
         self._dims(x.shape)
         bias = None if self.bias is None else self.bias.value
-        y = conv2d(x, self.weight.value, bias, **self.geometry)
+        y = conv2d(x, self.weight.value, bias, activation=activation, **self.geometry)
         if train:
             self._keep(x, y)
         return y

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import dropout
 from ..kernels.arrays import Array
 from .base import Layer, as_real, call
 
@@ -42,16 +43,14 @@ class Dropout(Layer):
         x = as_real("Dropout", "x", x)
         if not train:
             return x
-        scale = np.empty_like(x)  # in x's memory order, but drawn in the order of its axes
-        scale[...] = self.rng.random(x.shape, np.float32) >= self.p
-        scale /= 1 - self.p
-        y = x * scale
-        self._keep(scale, y)
+        chance = np.asarray(self.rng.random(x.shape, np.float32), x.dtype)
+        y = dropout(x, chance, self.p)
+        self._keep(chance, y)
         return y
 
     def backward(self, dy: Array) -> Array:
-        dy, scale = self._kept(dy)
-        return np.asarray(dy * scale)
+        dy, chance = self._kept(dy)
+        return dropout(dy, chance, self.p)
 
     def reseed(self, seeds: np.random.SeedSequence) -> None:
         self.rng = np.random.default_rng(seeds)

@@ -67,11 +67,12 @@ class Linear(Layer):
             Parameter(np.zeros(out_features, found), name="bias", decay=False) if bias else None
         )
 
-    def forward(self, x: Array, train: bool = False) -> Array:
+    def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
         x = as_real("Linear", "x", x, self.weight.value.dtype)
         shape = self.output_shape(x.shape)
         bias = None if self.bias is None else self.bias.value
-        y = conv2d(_images(x), _images(self.weight.value), bias).reshape(shape)
+        weight = _images(self.weight.value)
+        y = conv2d(_images(x), weight, bias, activation=activation).reshape(shape)
         if train:
             self._keep(x, y)
         return y

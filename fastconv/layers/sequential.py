@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from ..kernels.arrays import Array, to_channels_last
 from ..parameter import Parameter
 from ..summary import Summary, summary
+from .activations import ReLU
 from .base import Layer, as_real
+from .conv import Conv2d
+from .linear import Linear
 
 
 __all__ = ["Sequential"]
+
+
+def _applies(layer: Layer, after: list[Layer]) -> TypeGuard[Conv2d | Linear]:
+    """Whether the layer's kernel can apply the ReLU behind it to each result at once."""
+    return type(layer) in (Conv2d, Linear) and len(after) == 1 and type(after[0]) is ReLU
 
 
 class Sequential(Layer):
     """Each layer's result is the next one's input.
 
     Inputs of any real dtype are converted to that of the parameters, and images to
-    channels-last memory, in which they stay between the layers.
+    channels-last memory, in which they stay between the layers.  A ReLU behind a Conv2d or
+    Linear is computed with that layer's result.
 
     Parameters
     ----------
@@ -58,8 +67,17 @@ class Sequential(Layer):
         y = as_real("Sequential", "x", x, self.dtype)
         if y.ndim == 4:
             y = to_channels_last(y)
-        for layer in self.layers:
-            y = layer.forward(y, train)
+        i = 0
+        while i < len(self.layers):
+            layer, after = self.layers[i], self.layers[i + 1 : i + 2]
+            if _applies(layer, after):
+                y = layer.forward(y, train, activation="relu")
+                if train:
+                    after[0]._keep(y, y)
+                i += 2
+            else:
+                y = layer.forward(y, train)
+                i += 1
         if train:
             self._keep((), y)
         return y
@@ -72,10 +90,9 @@ class Sequential(Layer):
 
     def backward_parameters(self, dy: Array) -> None:
         dy, _ = self._kept(dy)
-        trained = [i for i, layer in enumerate(self.layers) if layer.parameters()]
-        if not trained:
+        first = next((i for i, layer in enumerate(self.layers) if layer.parameters()), None)
+        if first is None:
             return
-        first = trained[0]
         for layer in reversed(self.layers[first + 1 :]):
             dy = layer.backward(dy)
         self.layers[first].backward_parameters(dy)
@@ -86,6 +103,10 @@ class Sequential(Layer):
             for i, layer in enumerate(self.layers)
             for name, p in layer.named_parameters()
         ]
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        return next((d for d in (layer.dtype for layer in self.layers) if d is not None), None)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         shape = tuple(input_shape)

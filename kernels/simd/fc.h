@@ -62,6 +62,11 @@ typedef struct {
     const void *bias; /* [filters], whole vectors; or NULL */
 } fc_winograd;
 
+typedef struct {
+    double lr, momentum, l2, l1;
+    int nesterov;
+} fc_sgd;
+
 /* The tile functions of one instruction set and one dtype. */
 typedef struct {
     const char *isa;
@@ -88,6 +93,14 @@ typedef struct {
     void (*winograd_in)(int n, int r, ptrdiff_t channels, const void *x, ptrdiff_t x_row,
                         ptrdiff_t x_column, void *v, ptrdiff_t v_element);
     void (*winograd_out)(const fc_winograd *p, const void *s, void *y);
+
+    void (*relu)(ptrdiff_t n, const void *x, void *y);
+    void (*relu_dx)(ptrdiff_t n, const void *dy, const void *y, void *dx);
+    void (*dropout)(ptrdiff_t n, const void *x, const void *chance, void *y, double p);
+    double (*cross_entropy)(ptrdiff_t classes, ptrdiff_t label, double share, const void *scores,
+                            void *dscores);
+    void (*sgd)(const fc_sgd *p, ptrdiff_t n, void *w, const void *grad, void *velocity);
+    void (*limit_norm)(ptrdiff_t n, void *w, double most);
 } fc_tiles;
 
 /* What was built and this processor can run, best first: found[2i] for float, found[2i + 1]

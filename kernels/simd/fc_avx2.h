@@ -30,6 +30,11 @@ FC_INLINE fcv fcv_div(fcv a, fcv b) { return _mm256_div_pd(a, b); }
 FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return _mm256_fmadd_pd(a, b, c); }
 FC_INLINE fcv fcv_sqrt(fcv a) { return _mm256_sqrt_pd(a); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return _mm256_max_pd(a, b); }
+FC_INLINE fcv fcv_pow2(fcv k)
+{
+    __m128i biased = _mm_add_epi32(_mm256_cvtpd_epi32(k), _mm_set1_epi32(1023));
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_cvtepi32_epi64(biased), 52));
+}
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     fcm ordered = _mm256_cmp_pd(best, best, _CMP_ORD_Q);
@@ -77,6 +82,11 @@ FC_INLINE fcv fcv_div(fcv a, fcv b) { return _mm256_div_ps(a, b); }
 FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return _mm256_fmadd_ps(a, b, c); }
 FC_INLINE fcv fcv_sqrt(fcv a) { return _mm256_sqrt_ps(a); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return _mm256_max_ps(a, b); }
+FC_INLINE fcv fcv_pow2(fcv k)
+{
+    __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
+}
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     fcm ordered = _mm256_cmp_ps(best, best, _CMP_ORD_Q);

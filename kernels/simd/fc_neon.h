@@ -33,6 +33,11 @@ FC_INLINE fcm fcv_any_nan(fcv a, fcv b)
 }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return vbslq_f64(c, a, b); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return fcv_select(vcgtq_f64(a, b), a, b); }
+FC_INLINE fcv fcv_pow2(fcv k)
+{
+    int64x2_t biased = vaddq_s64(vcvtq_s64_f64(k), vdupq_n_s64(1023));
+    return vreinterpretq_f64_s64(vshlq_n_s64(biased, 52));
+}
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return vbicq_u64(vceqq_f64(best, best), vcleq_f64(a, best));
@@ -79,6 +84,11 @@ FC_INLINE fcm fcv_any_nan(fcv a, fcv b)
 }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return vbslq_f32(c, a, b); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return fcv_select(vcgtq_f32(a, b), a, b); }
+FC_INLINE fcv fcv_pow2(fcv k)
+{
+    int32x4_t biased = vaddq_s32(vcvtq_s32_f32(k), vdupq_n_s32(127));
+    return vreinterpretq_f32_s32(vshlq_n_s32(biased, 23));
+}
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return vbicq_u32(vceqq_f32(best, best), vcleq_f32(a, best));

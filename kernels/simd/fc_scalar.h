@@ -42,6 +42,14 @@ FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return a * b + c; } /* rounded once
 FC_INLINE fcv fcv_sqrt(fcv a) { return FC_F64 ? (real)sqrt(a) : (real)sqrtf((float)a); }
 FC_INLINE fcv fcv_max(fcv a, fcv b) { return a > b ? a : b; } /* b where either is NaN */
 
+/* 2^k for whole numbers k of the normal range, 0 for the one below it, anything for others */
+FC_INLINE fcv fcv_pow2(fcv k)
+{
+    union { uint64_t i; double r; } wide = {(uint64_t)(1023 + (int64_t)k) << 52};
+    union { uint32_t i; float r; } narrow = {(uint32_t)(127 + (int64_t)k) << 23};
+    return FC_F64 ? (real)wide.r : (real)narrow.r;
+}
+
 /* a wins over best: it is larger, or the first NaN */
 FC_INLINE fcm fcv_wins(fcv a, fcv best) { return !(a <= best) & (best == best); }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return (a != a) | (b != b); }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "copy.h"
+#include "elementwise.h"
 #include "lrn.h"
 #include "pool.h"
 #include "product.h"
@@ -36,4 +37,10 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .lrn_dx = lrn_dx,
     .winograd_in = winograd_in,
     .winograd_out = winograd_out,
+    .relu = relu,
+    .relu_dx = relu_dx,
+    .dropout = dropout,
+    .cross_entropy = cross_entropy,
+    .sgd = sgd,
+    .limit_norm = limit_norm,
 };

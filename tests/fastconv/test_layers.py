@@ -527,3 +527,68 @@ def test_reprs():
         "Dropout(0.25)",
         "LocalResponseNorm(5, alpha=0.0001, beta=0.75, k=1.0)",
     ]  # fmt: skip
+
+
+def _pass(net, x, one_by_one):
+    """y, dx and the gradients of a pass in training; the layers fused, or each by itself."""
+    net = copy.deepcopy(net)
+    if one_by_one:
+        y = x
+        for layer in net:
+            y = layer.forward(y, train=True)
+        dx = np.ones_like(y)
+        for layer in reversed(net.layers):
+            dx = layer.backward(dx)
+    else:
+        y = net.forward(x, train=True)
+        dx = net.backward(np.ones_like(y))
+    return [y, dx, net(x), *(p.grad for p in net.parameters())]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_relu_is_fused_unseen(dtype, rng):
+    """Behind Conv2d and Linear, in a row, first, last and nested: the same results."""
+    how = {"rng": 0, "dtype": dtype}
+    net = fc.Sequential(
+        fc.ReLU(),
+        fc.Conv2d(2, 5, 3, **how),
+        fc.ReLU(),
+        fc.ReLU(),
+        fc.Sequential(fc.Conv2d(5, 4, 2, **how), fc.ReLU()),
+        fc.Flatten(),
+        fc.Linear(4 * 5 * 6, 7, **how),
+        fc.ReLU(),
+    )
+    x = rng.normal(size=(3, 2, 8, 9)).astype(dtype)
+    for got, want in zip(_pass(net, x, False), _pass(net, x, True), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_layer_of_your_own_is_never_fused(rng):
+    class Doubled(fc.Linear):
+        def forward(self, x, train=False):
+            return 2 * super().forward(x, train)
+
+    net = fc.Sequential(Doubled(3, 4, rng=0), fc.ReLU())
+    x = rng.normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(net(x), np.maximum(net[0](x), 0))
+
+
+def test_nan_passes_a_fused_relu():
+    net = fc.Sequential(fc.Linear(2, 3, rng=0), fc.ReLU())
+    assert np.isnan(net(np.full((1, 2), np.nan, np.float32))).all()
+
+
+def test_one_channel_is_channels_last_without_a_copy(rng):
+    for shape in ((4, 1, 5, 6), (4, 7, 1, 1)):
+        x = rng.normal(size=shape)
+        y = to_channels_last(x)
+        assert np.shares_memory(x, y)
+        np.testing.assert_array_equal(x, y)
+
+
+def test_a_fused_relu_is_no_pass_of_its_own(monkeypatch, rng):
+    net, x = fc.models.lenet5(rng=0), rng.random((2, 1, 28, 28), np.float32)
+    want = net(x)
+    monkeypatch.setattr("fastconv.layers.activations.relu", None)
+    np.testing.assert_array_equal(net.forward(x, train=True), want)

@@ -11,7 +11,7 @@ def parameter(value, grad, **options):
 def test_plain_step_by_hand():
     p = parameter([1.0, 2.0], [10.0, -10.0])
     fc.SGD([p], lr=0.1).step()
-    np.testing.assert_allclose(p.value, [0, 3])
+    np.testing.assert_allclose(p.value, [0, 3], atol=1e-15)
 
 
 def test_momentum_by_hand():

@@ -131,10 +131,52 @@ def normalisation(way, dtype) -> None:
         check(way, inputs, result, options, expected(way.impl.verb, inputs, result, options)[0])
 
 
+def elementwise(way, dtype) -> None:
+    verb = way.impl.verb
+    for size in (1, 15, 33, 20_000):
+        a, b = (support.integers(i, (size,), dtype) for i in range(2))
+        inputs, options = {
+            "relu": ((a,), ()),
+            "relu_dx": ((a, b), ()),
+            "dropout": ((a, b), (0.5,)),
+        }[verb]
+        result = [support.poisoned((size,), dtype)]
+        check(way, inputs, result, options, expected(verb, inputs, result, options)[0])
+
+
+def loss(way, dtype) -> None:
+    for n, classes in ((1, 1), (3, 10), (5, 37)):
+        scores = support.normals(0, (n, classes), dtype)
+        inputs = (scores, np.arange(n, dtype=np.int64) % classes)
+        result = [support.poisoned(scores.shape, dtype), support.poisoned((n,), np.float64)]
+        check(way, inputs, result, (), expected(way.impl.verb, inputs, result, ())[0])
+
+
+def update(way, dtype) -> None:
+    settings = (0.1, 0.9, True, 0.1, 0.1, 1.5)
+    for edge, shape in product(("end", "begin"), ((1,), (3, 7), (5, 33), (3, 9_001))):
+        print(way.impl.verb, way, edge, shape, dtype, flush=True)
+        values = [support.normals(i, shape, dtype) for i in range(3)]
+        w, grad, velocity = (guarded(a, edge, "C", i == 1) for i, a in enumerate(values))
+        way.impl.load()([w], [grad], [velocity], *settings)
+        support.reference(way.impl.verb)(*([a] for a in values), *settings)
+        np.testing.assert_allclose(w, values[0], rtol=1e-5, atol=1e-5)
+
+
+CHECKS = {
+    "relu": elementwise,
+    "relu_dx": elementwise,
+    "dropout": elementwise,
+    "softmax_cross_entropy": loss,
+    "sgd_update": update,
+}
+FAMILIES = {"conv2d": convolution, "max": pooling, "avg": pooling, "lrn": normalisation}
+
+
 def main(backend: str) -> None:
     faulthandler.enable()
     for verb in registry.TABLE:
-        checks = convolution if verb[0] == "c" else normalisation if verb[0] == "l" else pooling
+        checks = CHECKS.get(verb) or FAMILIES[verb.split("_")[0]]
         for way in support.ways(verb):
             if way.impl.backend == backend and not way.missing:
                 with way.in_use():

@@ -22,7 +22,9 @@ BACKENDS = [
     pytest.param(b, marks=pytest.mark.skipif(bool(reason), reason=str(reason)))
     for b, reason in ((b, registry.backend_why_not(b)) for b in registry.BACKENDS)
 ]
-VERBS = tuple(registry.TABLE)
+# all but the update, which works in place: test_elementwise holds it to the same
+VERBS = tuple(verb for verb in registry.TABLE if verb != "sgd_update")
+ELEMENTWISE = ("relu", "relu_dx", "dropout", "softmax_cross_entropy")
 CONV = (
     "n3c17h19w23_k33r3x3_s1x1_p1x1_d1x1_g1",
     "n4c6h26w25_k16r5x5_s2x1_p2x2_d1x1_g2",
@@ -32,6 +34,7 @@ CONV = (
 )
 POOL = ("n3c17h21w22_r3x3_s2x2_p1x1_d1x1", "n5c8h24w24_r2x2_s2x2_p0x0_d1x1")
 LRN_SHAPE = (3, 37, 17, 19)
+FLAT_SHAPE = (3, 37, 31, 29)
 
 
 class Call:
@@ -53,6 +56,14 @@ class Call:
             x, dy = (normals(i, LRN_SHAPE, dtype) for i in range(2))
             self.inputs = (x,) if verb == "lrn" else (dy, x)
             results, self.options = [LRN_SHAPE], (5, 0.5, 0.75, 2.0)
+        elif verb == "softmax_cross_entropy":
+            shape = (300, 37)
+            labels = np.arange(300) % 37
+            self.inputs, results, self.options = (normals(0, shape, dtype), labels), [shape], ()
+        elif verb in ELEMENTWISE:
+            a, b = (normals(i, FLAT_SHAPE, dtype) for i in range(2))
+            self.inputs = (a,) if verb == "relu" else (a, b)
+            results, self.options = [FLAT_SHAPE], (0.5,) if verb == "dropout" else ()
         else:
             dims = PoolDims.parse(case)
             x, dy = normals(0, dims.x_shape, dtype), normals(1, dims.y_shape, dtype)
@@ -67,6 +78,8 @@ class Call:
         self.outs = [(shape, dtype) for shape in results]
         if verb == "max_pool2d":
             self.outs.append((self.outs[0][0], np.int32))
+        if verb == "softmax_cross_entropy":
+            self.outs.append(((300,), np.float64))
 
     def run(self, way, inputs=None, memory="C", images=None):
         """The results, as arrays; `images` runs that slice of the batch alone."""
@@ -89,7 +102,7 @@ class Call:
 def cases(verb):
     if verb.startswith("conv2d"):
         return CONV
-    return ("lrn",) if verb.startswith("lrn") else POOL
+    return POOL if "pool2d" in verb else ("usual",)
 
 
 def every_way_and_case(verbs):
@@ -117,7 +130,7 @@ def test_same_bits_for_any_number_of_threads(way, case, memory, dtype, many_thre
             assert call.bits(way, inputs=inputs, memory=memory) == want
 
 
-@every_way_and_case([v for v in VERBS if v not in ("conv2d_dw", "conv2d_db")])
+@every_way_and_case([v for v in VERBS if v not in ("conv2d_dw", "conv2d_db", *ELEMENTWISE)])
 def test_an_image_does_not_know_its_batch(way, case, dtype):
     """Alone, first, last, in the middle: the same bits."""
     call = Call(way.impl.verb, case, dtype)

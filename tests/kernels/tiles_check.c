@@ -5,7 +5,7 @@
  *       kernels/simd/find.c kernels/simd/tiles_scalar_*.c kernels/simd/tiles_neon_*.c -lm
  *   qemu-aarch64 a.out
  *
- * Values are small integers, so results must be equal bit for bit (but for lrn's powers).
+ * Values are small integers, so results must be equal bit for bit (but for powers and norms).
  * Memory behind every array ends at its last element under the sanitizers.
  */
 #include <math.h>
@@ -218,6 +218,57 @@ static void check_lrn_dx(const fc_tiles *t, const fc_tiles *scalar, double beta)
     free(scalar_work);
 }
 
+static void check_elementwise(const fc_tiles *t, const fc_tiles *scalar, int n)
+{
+    char *x = numbers(n, t->item), *z = numbers(n, t->item), *y = numbers(n, t->item);
+    char *want = copy_of(y, n * t->item);
+    t->relu(n, x, y);
+    scalar->relu(n, x, want);
+    expect(t, "relu", y, want, n, 0);
+    t->relu_dx(n, z, x, y);
+    scalar->relu_dx(n, z, x, want);
+    expect(t, "relu_dx", y, want, n, 0);
+    t->dropout(n, x, z, y, 0.5);
+    scalar->dropout(n, x, z, want, 0.5);
+    expect(t, "dropout", y, want, n, 0);
+    free(x), free(z), free(y), free(want);
+}
+
+static void check_update(const fc_tiles *t, const fc_tiles *scalar, int n, int kind)
+{
+    fc_sgd p = {.lr = 0.5, .momentum = 0.5, .l2 = 0.25, .l1 = 2, .nesterov = kind == 2};
+    char *grad = numbers(n, t->item), *w = numbers(n, t->item), *v = numbers(n, t->item);
+    char *want = copy_of(w, n * t->item), *want_v = copy_of(v, n * t->item);
+    t->sgd(&p, n, w, grad, kind ? v : NULL);
+    scalar->sgd(&p, n, want, grad, kind ? want_v : NULL);
+    expect(t, "sgd", w, want, n, 0);
+    expect(t, "sgd's velocity", v, want_v, n, 0);
+    t->limit_norm(n, w, 1.5);
+    scalar->limit_norm(n, want, 1.5);
+    expect(t, "limit_norm", w, want, n, t->item == 4 ? 1e-6 : 1e-14);
+    free(grad), free(w), free(v), free(want), free(want_v);
+}
+
+static void check_loss(const fc_tiles *t, const fc_tiles *scalar, int n)
+{
+    double tolerance = t->item == 4 ? 1e-6 : 1e-14;
+    char *s = numbers(n, t->item), *d = numbers(n, t->item), *want = copy_of(d, n * t->item);
+    double loss = t->cross_entropy(n, n / 2, 0.25, s, d);
+    double wanted = scalar->cross_entropy(n, n / 2, 0.25, s, want);
+    expect(t, "cross_entropy", d, want, n, tolerance);
+    if (!(fabs(loss - wanted) <= tolerance * (1 + wanted))) {
+        printf("%s cross_entropy: %g, scalar %g\n", t->isa, loss, wanted);
+        failures++;
+    }
+    if (t->item == 4) ((float *)s)[n - 1] = NAN;
+    else ((double *)s)[n - 1] = NAN;
+    if (!isnan(t->cross_entropy(n, 0, 1, s, d)) || !isnan(at(t, d, 0))) {
+        printf("%s cross_entropy: a NaN was lost\n", t->isa);
+        failures++;
+    }
+    free(s), free(d), free(want);
+}
+
 int main(void)
 {
     const fc_tiles *found[2 * MOST];
@@ -234,6 +285,9 @@ int main(void)
             for (int step = 1; step < 4; step++) check_windows(t, scalar, lanes, step);
             check_sums(t, scalar, lanes);
             check_add_at(t, scalar, lanes);
+            check_elementwise(t, scalar, lanes);
+            for (int kind = 0; kind < 3; kind++) check_update(t, scalar, lanes, kind);
+            check_loss(t, scalar, lanes);
         }
         check_lrn(t, 0.75);
         check_lrn(t, 0.6);
