@@ -197,7 +197,7 @@ class _Cosine:
 
 
 def _count(net: Sequential) -> int:
-    return sum(p.value.size for p in net.parameters())
+    return sum(p.read.size for p in net.parameters())
 
 
 def _backend(asked: str) -> str:

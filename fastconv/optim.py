@@ -58,7 +58,7 @@ class Group:
                 raise ValueError("SGD: max_norm must be positive, or None for no limit, got 0")
         if self.nesterov and self.momentum == 0:
             raise ValueError("SGD: nesterov=True needs momentum > 0, e.g. momentum=0.9")
-        self.velocities = [np.zeros_like(p.value) for p in self.parameters if self.momentum]
+        self.velocities = [np.zeros_like(p.read) for p in self.parameters if self.momentum]
 
 
 def _check(name: str, value: Any, below: float) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
+from .kernels import PreparedWeights
 from .kernels.arrays import Array
 
 
 __all__ = ["Parameter", "parameter_dtype"]
+
+# References to a value that nobody else has: ours, the view's, and getrefcount's argument.
+_OWN_REFERENCES = 3
 
 
 def parameter_dtype(who: str, dtype: Any) -> np.dtype[Any]:
@@ -40,7 +45,7 @@ class Parameter:
         Whether L1, L2 and max-norm apply; biases are left alone.
     """
 
-    __slots__ = ("decay", "grad", "name", "value")
+    __slots__ = ("_prepared", "_value", "decay", "grad", "name")
 
     def __init__(
         self, value: Array, grad: Array | None = None, *, name: str = "", decay: bool = True
@@ -49,6 +54,36 @@ class Parameter:
         self.grad = grad
         self.name = name
         self.decay = decay
+
+    @property
+    def value(self) -> Array:
+        """The array itself.  Whoever asks may write into it, so nothing packed of it is kept."""
+        self._prepared = None
+        return self._value
+
+    @value.setter
+    def value(self, value: Array) -> None:
+        self._value = value
+        self._prepared: PreparedWeights | None = None
+
+    @property
+    def read(self) -> Array:
+        """The array, for those who only read it now."""
+        return self._value
+
+    def prepared(self) -> Array | PreparedWeights:
+        """The value for a prediction, with what the kernels packed of it in earlier ones.
+
+        Just the array, of which nothing is kept, while it could be written to unseen: where
+        somebody holds a reference to it or to a view of it, or it is a view itself.
+        """
+        prepared = self._prepared
+        if prepared is None:
+            prepared = self._prepared = PreparedWeights(self._value.view())
+        if self._value.base is not None or sys.getrefcount(self._value) > _OWN_REFERENCES:
+            self._prepared = None
+            return self._value
+        return prepared
 
     def accumulate(self, grad: Array) -> None:
         """Add a gradient; the first one after ``zero_grad`` is kept as it is, not copied."""
@@ -60,5 +95,13 @@ class Parameter:
     def zero_grad(self) -> None:
         self.grad = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles are of the value, not of what was packed of it."""
+        return {"value": self._value, "grad": self.grad, "name": self.name, "decay": self.decay}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, attribute in state.items():
+            setattr(self, name, attribute)
+
     def __repr__(self) -> str:
-        return f"Parameter({self.name or 'value'}, {self.value.shape}, {self.value.dtype})"
+        return f"Parameter({self.name or 'value'}, {self._value.shape}, {self._value.dtype})"

@@ -170,11 +170,11 @@ def _row(
     field: tuple[int, int],
 ) -> Row:
     parameters = dict(layer.named_parameters())
-    count = sum(p.value.size for p in parameters.values())
+    count = sum(p.read.size for p in parameters.reads())
     weight, results = parameters.get("weight"), prod(out[1:])
     unshared = fully = macs = 0
     if weight is not None:
-        inputs, bias = weight.value[0].size, int("bias" in parameters)
+        inputs, bias = weight.read[0].size, int("bias" in parameters)
         unshared = results * (inputs + bias)
         fully = results * (prod(shape[1:]) + bias)
         macs = prod(out) * inputs

@@ -11,6 +11,7 @@ from .elementwise import dropout, relu, relu_dx, sgd_update, softmax_cross_entro
 from .errors import ShapeError
 from .lrn import local_response_norm, local_response_norm_dx
 from .pool2d import avg_pool2d, avg_pool2d_dx, max_pool2d, max_pool2d_dx
+from .prepared import PreparedWeights
 from .registry import available_backends, backend_why_not, use_backend
 from .threads import get_num_threads, set_num_threads, threads
 
@@ -18,6 +19,7 @@ from .threads import get_num_threads, set_num_threads, threads
 __all__ = [
     "ConvDims",
     "PoolDims",
+    "PreparedWeights",
     "ShapeError",
     "available_backends",
     "avg_pool2d",

@@ -11,6 +11,7 @@ from typing import Any
 from . import registry
 from .arrays import Array, as_inputs, check_rank, check_shape, delivered, output, ready
 from .dims import ConvDims, as_shape4
+from .prepared import PreparedWeights
 
 
 __all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx"]
@@ -41,7 +42,8 @@ def conv2d(
     ----------
     x : array (N, C, H, W)
         Any strides.  Integers and booleans become floats, float16 is computed in float32.
-    w : array (O, C/groups, KH, KW)
+    w : array (O, C/groups, KH, KW), or PreparedWeights
+        With the latter, what a kernel packs of them is kept for the next call.
     b : array (O,), optional
     stride, dilation : int or (int, int)
     padding : int, (ph, pw), ((top, bottom), (left, right)), "valid", "same" or "same_lower"
@@ -82,6 +84,9 @@ def conv2d(
     """
     if activation not in _ACTIVATIONS:
         raise ValueError(f"conv2d: activation={activation!r} is unknown; use one of {_ACTIVATIONS}")
+    prepared = None
+    if type(w) is PreparedWeights:
+        prepared, w = w, w.array
     dtype = ready(x, w, b)
     if dtype is None:
         (x, w, b), dtype = as_inputs("conv2d", x=x, w=w, b=b)
@@ -94,8 +99,11 @@ def conv2d(
     if b is not None and b.shape != (dims.k,):
         check_shape("conv2d", "b", b, (dims.k,), f"w with {dims.k} filters")
     y = output("conv2d", out, dims.y_shape, dtype, x, (x, w, b))
-    run = registry.select("conv2d", dims, x.dtype, backend, algorithm).load()
-    run(x, w, b, y, dims, activation == "relu")
+    impl = registry.select("conv2d", dims, x.dtype, backend, algorithm)
+    if impl.prepares and prepared is not None and prepared.array is w:
+        impl.load()(x, w, b, y, dims, activation == "relu", prepared)
+    else:
+        impl.load()(x, w, b, y, dims, activation == "relu")
     return delivered(y, out, dtype)
 
 

@@ -351,10 +351,11 @@ cdef inline bint packs(Winograd *g) noexcept:
     return k.row_bands * k.column_bands > 1 and k.groups * k.group_size * k.item <= PACKED_BYTES
 
 
-cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias) except -1:
+cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias, object prepared) except -1:
     cdef Winograd g
     cdef Py_ssize_t work = k.images * k.groups * k.cin * k.cout
     cdef size_t packed_bytes
+    cdef char *taken = NULL
     k.bias = NULL
     if k.images == 0:
         return 0
@@ -369,19 +370,45 @@ cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias) except -1:
     try:
         if bias != NULL:
             pack_bias(k, bias)
-        if packs(&g):
-            g.packed = take(packed_bytes)
-            run(filters_task, &g, k.groups * k.panels * g.blocks, packed_bytes // 16,
-                SOME * g.r * g.r * k.panel * k.item)
+        if prepared is not None:
+            g.packed = kept_filters(&g, prepared)
+        elif packs(&g):
+            taken = take(packed_bytes)
+            g.packed = taken
+            pack_filters(&g)
         run(winograd_task, &g, bands_of(k) * k.chunks, work, g.scratch)
     finally:
-        if g.packed != NULL:
-            runtime.give(g.packed, packed_bytes)
+        if taken != NULL:
+            runtime.give(taken, packed_bytes)
         free(k.bias)
     return 0
 
 
-def conv2d(x, w, b, y, dims, bint relu=False, Py_ssize_t n=0):
+cdef int pack_filters(Winograd *g) except -1:
+    """All filters transformed, into g.packed."""
+    cdef Walk *k = g.walk
+    return run(filters_task, g, k.groups * k.panels * g.blocks, k.groups * k.group_size // 4,
+               SOME * g.r * g.r * k.panel * k.item)
+
+
+cdef char *kept_filters(Winograd *g, object prepared) except NULL:
+    """Transformed filters as kept in PreparedWeights; made now if they are not there."""
+    cdef Walk *k = g.walk
+    cdef View form
+    cdef bytes isa = k.tiles.isa        # (a char pointer in a tuple hangs Cython 3.3.1)
+    key = ("winograd", isa, g.n)
+    kept = prepared.forms.get(key)
+    if kept is None:
+        kept = prepared.place(k.groups * k.group_size * k.item)
+        borrow(kept, True, &form)
+        g.packed = form.at
+        pack_filters(g)
+        prepared.keep(key, kept)
+    borrow(kept, False, &form)
+    return form.at
+
+
+def conv2d(x, w, b, y, dims, bint relu=False, prepared=None, Py_ssize_t n=0):
     """n: elements of a tile along an axis, 4 (for 3×3), 6 or 8; 0: what is fastest."""
     cdef Walk k
     cdef Filters f
@@ -390,7 +417,8 @@ def conv2d(x, w, b, y, dims, bint relu=False, Py_ssize_t n=0):
     begin_forward(&k, &f, x, w, y, dims, relu)
     if b is not None:
         borrow(b, False, &bias)
-    winograd(&k, &f, n or _winograd.tile(dims), &bias if b is not None else NULL)
+    winograd(&k, &f, n or _winograd.tile(dims), &bias if b is not None else NULL,
+             prepared)
 
 
 def conv2d_dx(dy, w, dx, dims, Py_ssize_t n=0):
@@ -402,7 +430,7 @@ def conv2d_dx(dy, w, dx, dims, Py_ssize_t n=0):
     ((rows, columns),) = dims.dx_phases
     read_axis(rows, &k.h)
     read_axis(columns, &k.w)
-    winograd(&k, &f, n or _winograd.tile(dims), NULL)
+    winograd(&k, &f, n or _winograd.tile(dims), NULL, None)
 
 
 include "conv2d_winograd_dw.pxi"

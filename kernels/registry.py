@@ -53,6 +53,7 @@ class Implementation:
     function: str
     why_not: WhyNot = _takes_all
     loses: WhyNot = _takes_all  # why it is only used when asked for by name
+    prepares: bool = False  # whether it keeps packed weights in PreparedWeights
 
     @property
     def name(self) -> str:
@@ -71,9 +72,9 @@ def _load(module: str, function: str) -> Callable[..., None]:
 
 
 def _winograd(verb: str) -> Implementation:
-    return Implementation(
-        verb, "cython", "winograd", "conv2d_winograd", verb, winograd.why_not, winograd.loses
-    )
+    refusals = winograd.why_not, winograd.loses
+    keeps = verb == "conv2d"
+    return Implementation(verb, "cython", "winograd", "conv2d_winograd", verb, *refusals, keeps)
 
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:

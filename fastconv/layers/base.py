@@ -102,7 +102,7 @@ class Layer:
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """Of the parameters, to which inputs are converted; None where there are none."""
-        return next((p.value.dtype for p in self.parameters()), None)
+        return next((p.read.dtype for p in self.parameters()), None)
 
     def astype(self, dtype: Any) -> Self:
         """Convert the parameters in place and drop their gradients (before any optimizer)."""
@@ -135,7 +135,7 @@ class Layer:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the parameters, under PyTorch's names and in its layouts."""
-        return {name: p.value.copy() for name, p in self.named_parameters()}
+        return {name: p.read.copy() for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy arrays (or PyTorch's tensors) into the parameters, in place.
@@ -151,9 +151,9 @@ class Layer:
         problems += [f"{name} is unexpected" for name in state if name not in mine]
         found = {name: np.asarray(state[name]) for name in mine if name in state}
         problems += [
-            f"{name} has shape {a.shape}, but the layer's is {mine[name].value.shape}"
+            f"{name} has shape {a.shape}, but the layer's is {mine[name].read.shape}"
             for name, a in found.items()
-            if a.shape != mine[name].value.shape
+            if a.shape != mine[name].read.shape
         ]
         if problems:
             raise ShapeError("load_state_dict: " + "; ".join(problems))

@@ -90,10 +90,11 @@ class Conv2d(Layer):
         )
 
     def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
-        x = as_real("Conv2d", "x", x, self.weight.value.dtype)
+        x = as_real("Conv2d", "x", x, self.weight.read.dtype)
         self._dims(x.shape)
-        bias = None if self.bias is None else self.bias.value
-        y = conv2d(x, self.weight.value, bias, activation=activation, **self.geometry)
+        weight = self.weight.read if train else self.weight.prepared()
+        bias = None if self.bias is None else self.bias.read
+        y = conv2d(x, weight, bias, activation=activation, **self.geometry)
         if train:
             self._keep(x, y)
         return y
@@ -101,11 +102,11 @@ class Conv2d(Layer):
     def backward(self, dy: Array) -> Array:
         dy, x = self._kept(dy)
         self.backward_parameters(dy)
-        return conv2d_dx(dy, self.weight.value, x.shape, **self.geometry)
+        return conv2d_dx(dy, self.weight.read, x.shape, **self.geometry)
 
     def backward_parameters(self, dy: Array) -> None:
         dy, x = self._kept(dy)
-        self.weight.accumulate(conv2d_dw(dy, x, self.weight.value.shape, **self.geometry))
+        self.weight.accumulate(conv2d_dw(dy, x, self.weight.read.shape, **self.geometry))
         if self.bias is not None:
             self.bias.accumulate(conv2d_db(dy))
 
@@ -117,14 +118,14 @@ class Conv2d(Layer):
         return dims.window, dims.stride
 
     def _dims(self, x_shape: tuple[int, ...]) -> ConvDims:
-        channels = self.weight.value.shape[1] * self.geometry["groups"]
+        channels = self.weight.read.shape[1] * self.geometry["groups"]
         if len(x_shape) != 4 or x_shape[1] != channels:
             raise ShapeError(
                 f"{self!r}: x has shape {x_shape}, but the layer reads (N, {channels}, H, W); "
                 "channels are the second axis (images (N, H, W) need x[:, None], "
                 "(N, H, W, C) need x.transpose(0, 3, 1, 2))"
             )
-        return ConvDims.of(x_shape, self.weight.value.shape, **self.geometry, verb="Conv2d")
+        return ConvDims.of(x_shape, self.weight.read.shape, **self.geometry, verb="Conv2d")
 
     def __repr__(self) -> str:
         return self._call

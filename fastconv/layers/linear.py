@@ -68,10 +68,10 @@ class Linear(Layer):
         )
 
     def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
-        x = as_real("Linear", "x", x, self.weight.value.dtype)
+        x = as_real("Linear", "x", x, self.weight.read.dtype)
         shape = self.output_shape(x.shape)
-        bias = None if self.bias is None else self.bias.value
-        weight = _images(self.weight.value)
+        bias = None if self.bias is None else self.bias.read
+        weight = _images(self.weight.read)
         y = conv2d(_images(x), weight, bias, activation=activation).reshape(shape)
         if train:
             self._keep(x, y)
@@ -80,18 +80,18 @@ class Linear(Layer):
     def backward(self, dy: Array) -> Array:
         dy, x = self._kept(dy)
         self.backward_parameters(dy)
-        dx = conv2d_dx(_images(dy), _images(self.weight.value), (*x.shape, 1, 1))
+        dx = conv2d_dx(_images(dy), _images(self.weight.read), (*x.shape, 1, 1))
         return dx.reshape(x.shape)
 
     def backward_parameters(self, dy: Array) -> None:
         dy, x = self._kept(dy)
-        shape = self.weight.value.shape
+        shape = self.weight.read.shape
         self.weight.accumulate(conv2d_dw(_images(dy), _images(x), (*shape, 1, 1)).reshape(shape))
         if self.bias is not None:
             self.bias.accumulate(conv2d_db(_images(dy)))
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        out_features, in_features = self.weight.value.shape
+        out_features, in_features = self.weight.read.shape
         if len(input_shape) == 2 and input_shape[1] == in_features:
             return input_shape[0], out_features
         fix = (
@@ -105,5 +105,5 @@ class Linear(Layer):
         )
 
     def __repr__(self) -> str:
-        out_features, in_features = self.weight.value.shape
+        out_features, in_features = self.weight.read.shape
         return call("Linear", in_features, out_features, **({} if self.bias else {"bias": False}))
