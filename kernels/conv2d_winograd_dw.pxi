@@ -218,9 +218,9 @@ def conv2d_dw(dy, x, dw, dims, Py_ssize_t n=0):
         conv2d_dw(dy, x, flat, dims, n)
         dw[...] = flat
         return
-    begin_forward(&of_x, &f, x, dw, dy, dims, False)
+    begin_forward(&of_x, &f, x, dw, dw, dims, False)    # the filters are the result
     of_dy = of_x
-    of_dy.source = of_x.result
+    borrow(dy, False, &of_dy.source)
     g.groups, g.cin, g.cout, g.filters = of_x.groups, of_x.cin, of_x.cout, &f
     of_x.groups = of_dy.groups = 1          # (a unit is inside a group)
     take_tiles(&g.x, &of_x, n or _winograd.dw_tile(dims))

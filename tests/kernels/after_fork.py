@@ -18,7 +18,7 @@ from fastconv import kernels
 def everything(backend: str) -> list[bytes]:
     x, w = support.normals(0, (4, 16, 40, 40), "f4"), support.normals(1, (32, 16, 3, 3), "f4")
     results = []
-    for algorithm in ("direct", "im2col"):
+    for algorithm in ("direct", "im2col", *(["winograd"] if backend == "cython" else [])):
         how = {"padding": 1, "backend": backend, "algorithm": algorithm}
         y = kernels.conv2d(x, w, **how)
         results += [

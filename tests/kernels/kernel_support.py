@@ -62,10 +62,13 @@ class Way:
     def run(self, *arguments: Any) -> None:
         """The implementation itself, on (arrays…, dims…); skips where it refuses them."""
         dims = next((a for a in arguments if isinstance(a, (ConvDims, PoolDims))), None)
-        reason = self.refuses(dims, arguments[0].dtype)
+        self.skip_if_refused(dims, arguments[0].dtype)
+        self.impl.load()(*arguments)
+
+    def skip_if_refused(self, dims: Any, dtype: Any) -> None:
+        reason = self.refuses(dims, dtype)
         if reason is not None:
             pytest.skip(f"{self}: {reason}")
-        self.impl.load()(*arguments)
 
     def sibling(self, verb: str) -> Way:
         """The same backend, algorithm and instruction set for another verb."""
@@ -187,6 +190,23 @@ def assert_same(got: np.ndarray, want: np.ndarray) -> None:
             f"{different.sum()} of {different.size} elements differ; "
             f"at {at}: got {got[at]!r}, want {want[at]!r}"
         )
+
+
+# By algorithm and dtype: how far from the exact result, as a part of the largest.  The direct
+# ways compute whole numbers exactly; Winograd's points ±½ … ±2 leave rounding errors.
+TOLERANCES = {("winograd", "float32"): 2e-5, ("winograd", "float64"): 4e-14}
+
+
+def assert_result(way: Way, got: np.ndarray, want: np.ndarray) -> None:
+    """Equal, or as near as the way's algorithm promises on whole numbers."""
+    tolerance = TOLERANCES.get((way.impl.algorithm, str(want.dtype)))
+    if tolerance is None:
+        assert_same(got, want)
+        return
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    largest = max(1, np.abs(want).max(initial=0))
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * largest)
 
 
 def numerical_gradient(f: Any, x: np.ndarray, weight: np.ndarray, step: float = 1e-5) -> np.ndarray:

@@ -31,6 +31,7 @@ CONV = (
     "n3c32h15w14_k32r3x3_s1x1_p1x1_d1x1_g32",
     "n5c64h7w9_k48r1x1_s1x1_p0x0_d1x1_g1",
     "n2c64h24w24_k112r3x3_s1x1_p1x1_d1x1_g1",  # dw's total too large for parts of its own
+    "n3c20h13w29_k40r5x5_s1x1_p2x2_d1x1_g1",
 )
 POOL = ("n3c17h21w22_r3x3_s2x2_p1x1_d1x1", "n5c8h24w24_r2x2_s2x2_p0x0_d1x1")
 LRN_SHAPE = (3, 37, 17, 19)
