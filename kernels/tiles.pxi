@@ -26,10 +26,21 @@ cdef extern from "simd/fc.h" nogil:
         Py_ssize_t channels, size
         double alpha_over_size, beta, k
 
+    ctypedef struct fc_dots:
+        Py_ssize_t images, filters, depth, x_row, w_row, y_row
+        int accumulate, relu
+
+    ctypedef struct fc_spread:
+        Py_ssize_t images, columns, depth, x_row, w_row, y_row
+        int accumulate
+
     ctypedef struct fc_tiles:
         const char *isa
-        int item, lanes, rows, vectors, lrn_pixels
+        int item, lanes, rows, vectors, dot_filters, lrn_pixels
         void product(const fc_product *p, int rows, const void **a, void **c) noexcept nogil
+        void dots(const fc_dots *p, const void *x, const void *w, const void *bias,
+                  void *y) noexcept nogil
+        void spread(const fc_spread *p, const void *x, const void *w, void *y) noexcept nogil
         void copy(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
                   Py_ssize_t y_column, const void *x, Py_ssize_t x_row,
                   Py_ssize_t x_column) noexcept nogil

@@ -49,14 +49,31 @@ typedef struct {
     double alpha_over_size, beta, k;
 } fc_lrn;
 
+/* y[n][f] = Σ over i < depth of x[n][i] · w[f][i], + bias[f], or + y[n][f] with accumulate; then
+ * max(·, 0) with relu.  Rows are x_row, w_row and y_row apart, the numbers of a row neighbours. */
+typedef struct {
+    ptrdiff_t images, filters, depth, x_row, w_row, y_row;
+    int accumulate, relu;
+} fc_dots;
+
+/* y[n][j] = Σ over k < depth of x[n][k] · w[k][j], + y[n][j] with accumulate; for 1 to 3 images,
+ * rows as above. */
+typedef struct {
+    ptrdiff_t images, columns, depth, x_row, w_row, y_row;
+    int accumulate;
+} fc_spread;
+
 /* The tile functions of one instruction set and one dtype. */
 typedef struct {
     const char *isa;
     int item, lanes;   /* bytes of an element; elements of a vector */
     int rows, vectors; /* largest tile of product */
+    int dot_filters;   /* filters that dots takes at once */
     int lrn_pixels;    /* pixels in a block of lrn, a multiple of lanes */
 
     void (*product)(const fc_product *p, int rows, const void *const *a, void *const *c);
+    void (*dots)(const fc_dots *p, const void *x, const void *w, const void *bias, void *y);
+    void (*spread)(const fc_spread *p, const void *x, const void *w, void *y);
     void (*copy)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row, ptrdiff_t y_column,
                  const void *x, ptrdiff_t x_row, ptrdiff_t x_column);
     void (*max_windows)(const fc_windows *p, const void *x, void *y, int32_t *index);

@@ -9,6 +9,7 @@
 #include "copy.h"
 #include "lrn.h"
 #include "pool.h"
+#include "dense.h"
 #include "product.h"
 
 #define FC_JOIN(isa, type) fc_tiles_##isa##_##type
@@ -22,8 +23,11 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .lanes = FC_LEN,
     .rows = FC_ROWS,
     .vectors = FC_VECS,
+    .dot_filters = DOT_ALONE,
     .lrn_pixels = LRN_PIXELS,
     .product = product,
+    .dots = dots,
+    .spread = spread,
     .copy = copy,
     .max_windows = max_windows,
     .mean_windows = mean_windows,
