@@ -22,6 +22,9 @@ cdef extern from "simd/fc.h" nogil:
         int32_t first_index, next_row, next_lane
         double area
 
+    ctypedef struct fc_scatter:
+        Py_ssize_t rows, lanes, y_step, y_lane, x_row, x_lane, index_row, index_lane
+
     ctypedef struct fc_lrn:
         Py_ssize_t channels, size
         double alpha_over_size, beta, k
@@ -52,9 +55,8 @@ cdef extern from "simd/fc.h" nogil:
         void divide(Py_ssize_t rows, Py_ssize_t lanes, void *y, const void *x,
                     Py_ssize_t x_row, Py_ssize_t x_lane, double height,
                     const double *width) noexcept nogil
-        void add_at(Py_ssize_t count, void *y, Py_ssize_t y_step, Py_ssize_t y_lane,
-                    const void *x, Py_ssize_t x_step, const int32_t *index,
-                    Py_ssize_t index_step) noexcept nogil
+        void add_at(const fc_scatter *p, void *y, const void *x,
+                    const int32_t *index) noexcept nogil
         void add_rows(Py_ssize_t rows, Py_ssize_t lanes, double *total, const void *x,
                       Py_ssize_t x_row, Py_ssize_t x_lane) noexcept nogil
         void lrn(const fc_lrn *p, const void *x, void *y, void *work) noexcept nogil

@@ -44,6 +44,11 @@ typedef struct {
     double area;             /* divisor of an average */
 } fc_windows;
 
+/* The scatter of max pooling's gradient: lane l of row r of x to y[l·y_lane + index·y_step]. */
+typedef struct {
+    ptrdiff_t rows, lanes, y_step, y_lane, x_row, x_lane, index_row, index_lane;
+} fc_scatter;
+
 typedef struct {
     ptrdiff_t channels, size; /* size: channels in a window */
     double alpha_over_size, beta, k;
@@ -82,8 +87,7 @@ typedef struct {
                 const void *x, ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*divide)(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
                    ptrdiff_t x_lane, double height, const double *width);
-    void (*add_at)(ptrdiff_t count, void *y, ptrdiff_t y_step, ptrdiff_t y_lane, const void *x,
-                   ptrdiff_t x_step, const int32_t *index, ptrdiff_t index_step);
+    void (*add_at)(const fc_scatter *p, void *y, const void *x, const int32_t *index);
     void (*add_rows)(ptrdiff_t rows, ptrdiff_t lanes, double *total, const void *x,
                      ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*lrn)(const fc_lrn *p, const void *x, void *y, void *work);

@@ -206,10 +206,15 @@ static void check_add_at(const fc_tiles *t, const fc_tiles *scalar, int lanes)
     char *x = numbers(lanes, t->item), *y = numbers(3 * lanes, t->item);
     char *want = copy_of(y, 3 * lanes * t->item);
     for (int l = 0; l < lanes; l++) index[l] = l % 3; /* several meet in a cell */
-    t->add_at(lanes, y, 1, 0, x, 1, index, 1);
-    scalar->add_at(lanes, want, 1, 0, x, 1, index, 1);
-    t->add_at(lanes, y, lanes, 1, x, 1, index, 1);
-    scalar->add_at(lanes, want, lanes, 1, x, 1, index, 1);
+    fc_scatter plane = {.rows = 1, .lanes = lanes, .y_step = 1, .x_lane = 1, .index_lane = 1};
+    fc_scatter pixel = {.rows = 1, .lanes = lanes, .y_step = lanes, .y_lane = 1, .x_lane = 1,
+                        .index_lane = 1};
+    fc_scatter apart = {.rows = lanes, .lanes = 1, .y_step = 1, .x_row = 1, .index_row = 1};
+    const fc_scatter *each[3] = {&plane, &pixel, &apart};
+    for (int i = 0; i < 3; i++) {
+        t->add_at(each[i], y, x, index);
+        scalar->add_at(each[i], want, x, index);
+    }
     expect(t, "add_at", y, want, 3 * lanes, 0);
     free(x), free(y), free(want);
 }
