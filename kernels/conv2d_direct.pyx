@@ -14,6 +14,7 @@ include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"
 include "conv2d_phases.pxi"
 include "conv2d_planar.pxi"
+include "conv2d_dense.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -69,6 +70,9 @@ cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
 
 cdef object special_way(Walk *k):
     cdef Planes p
+    dense = dense_way(k)
+    if dense is not None:
+        return dense
     if not planar_pays(k):
         return None
     p.walk = k
@@ -113,23 +117,31 @@ def conv2d(x, w, b, y, dims, bint relu=False):
     order = _memory_order(x) if dims.flattened else None
     if order is not None:
         x, w, dims = _flat(x, order), _flat(w, order), dims.flattened
-    forward(x, w, b, y, dims, relu)
+    if not dense_forward(x, w, b, y, dims, relu):
+        forward(x, w, b, y, dims, relu)
 
 
 def conv2d_dx(dy, w, dx, dims):
     order = _memory_order(dx) if dims.flattened else None
     if order is not None:
         dx, w, dims = _flat(dx, order), _flat(w, order), dims.flattened
-    backward(dy, w, dx, dims)
+    if not dense_dx(dy, w, dx, dims):
+        backward(dy, w, dx, dims)
+
+
+cdef int _weights_gradient(object dy, object x, object dw, object dims) except -1:
+    if not dense_dw(dy, x, dw, dims):
+        weights_gradient(dy, x, dw, dims)
+    return 0
 
 
 def conv2d_dw(dy, x, dw, dims):
     order = _memory_order(x) if dims.flattened else None
     if order is None:
-        weights_gradient(dy, x, dw, dims)
+        _weights_gradient(dy, x, dw, dims)
         return
     flat = _flat(dw, order)
-    weights_gradient(dy, _flat(x, order), flat, dims.flattened)
+    _weights_gradient(dy, _flat(x, order), flat, dims.flattened)
     if order != (0, 1, 2, 3) or not dw.flags.c_contiguous:     # flat is a copy
         dw.transpose(order)[...] = flat.reshape(dw.transpose(order).shape)
 

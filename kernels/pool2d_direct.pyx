@@ -333,42 +333,40 @@ def avg_pool2d_dx(dy, dx, dims, bint include_pad):
 cdef void scatter_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
     """Some channels of one image, or some planes: dx cleared, then dy added in order."""
     cdef Job *job = <Job *>context
-    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, row, column
-    cdef Py_ssize_t channel = task % job.row_parts * job.rows
+    cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, row
+    cdef Py_ssize_t channel = task % job.row_parts * job.rows, rows = job.h.out
     cdef Py_ssize_t channels = least(job.rows, job.channels - channel)
     cdef View *dx = &job.x
     cdef View *dy = &job.y
+    cdef View *i = &job.index
+    cdef fc_scatter p
     cdef char *to
     cdef char *grads
     cdef char *index
+    p.y_step = dx.step[3]
+    if job.by_channel:          # rows of the tile: pixels of a row
+        p.rows, p.lanes, p.y_lane = job.w.out, channels, dx.step[1]
+        p.x_row, p.x_lane, p.index_row, p.index_lane = dy.step[3], dy.step[1], i.step[3], i.step[1]
+    else:                       # all rows of a plane
+        p.rows, p.lanes, p.y_lane = job.h.out, job.w.out, 0
+        p.x_row, p.x_lane, p.index_row, p.index_lane = dy.step[2], dy.step[3], i.step[2], i.step[3]
+        rows = 1
+        if p.x_row == p.lanes * p.x_lane and p.index_row == p.lanes * p.index_lane:
+            p.rows, p.lanes = 1, p.rows * p.lanes
     for unit in range(first, least(first + job.units_per_task, job.units)):
         to = unit_at(job, dx, unit, job.item)
         grads = unit_at(job, dy, unit, job.item)
-        index = unit_at(job, &job.index, unit, 4)
+        index = unit_at(job, i, unit, 4)
         if job.by_channel:
             to += channel * dx.step[1] * job.item
             grads += channel * dy.step[1] * job.item
-            index += channel * job.index.step[1] * 4
+            index += channel * i.step[1] * 4
             clear(job, job.h.size * job.w.size, channels, to, dx.step[3], dx.step[1])
         else:
             clear(job, 1, job.h.size * job.w.size, to, 0, dx.step[3])
-        for row in range(job.h.out):
-            if not job.by_channel:
-                job.tiles.add_at(
-                    job.w.out, to, dx.step[3], 0, grads + row * dy.step[2] * job.item,
-                    dy.step[3], <int32_t *>(index + row * job.index.step[2] * 4),
-                    job.index.step[3],
-                )
-                continue
-            for column in range(job.w.out):
-                job.tiles.add_at(
-                    channels, to, dx.step[3], dx.step[1],
-                    grads + (row * dy.step[2] + column * dy.step[3]) * job.item, dy.step[1],
-                    <int32_t *>(
-                        index + (row * job.index.step[2] + column * job.index.step[3]) * 4
-                    ),
-                    job.index.step[1],
-                )
+        for row in range(rows):
+            job.tiles.add_at(&p, to, grads + row * dy.step[2] * job.item,
+                             <int32_t *>(index + row * i.step[2] * 4))
 
 
 def max_pool2d_dx(dy, indices, dx):

@@ -24,6 +24,9 @@ cdef extern from "simd/fc.h" nogil:
         int32_t first_index, next_row, next_lane
         double area
 
+    ctypedef struct fc_scatter:
+        Py_ssize_t rows, lanes, y_step, y_lane, x_row, x_lane, index_row, index_lane
+
     ctypedef struct fc_lrn:
         Py_ssize_t channels, size
         double alpha_over_size, beta, k
@@ -37,10 +40,21 @@ cdef extern from "simd/fc.h" nogil:
         double lr, momentum, l2, l1
         int nesterov
 
+    ctypedef struct fc_dots:
+        Py_ssize_t images, filters, depth, x_row, w_row, y_row
+        int accumulate, relu
+
+    ctypedef struct fc_spread:
+        Py_ssize_t images, columns, depth, x_row, w_row, y_row
+        int accumulate
+
     ctypedef struct fc_tiles:
         const char *isa
-        int item, lanes, rows, vectors, lrn_pixels
+        int item, lanes, rows, vectors, dot_filters, lrn_pixels
         void product(const fc_product *p, int rows, const void **a, void **c) noexcept nogil
+        void dots(const fc_dots *p, const void *x, const void *w, const void *bias,
+                  void *y) noexcept nogil
+        void spread(const fc_spread *p, const void *x, const void *w, void *y) noexcept nogil
         void copy(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
                   Py_ssize_t y_column, const void *x, Py_ssize_t x_row,
                   Py_ssize_t x_column) noexcept nogil
@@ -52,9 +66,8 @@ cdef extern from "simd/fc.h" nogil:
         void divide(Py_ssize_t rows, Py_ssize_t lanes, void *y, const void *x,
                     Py_ssize_t x_row, Py_ssize_t x_lane, double height,
                     const double *width) noexcept nogil
-        void add_at(Py_ssize_t count, void *y, Py_ssize_t y_step, Py_ssize_t y_lane,
-                    const void *x, Py_ssize_t x_step, const int32_t *index,
-                    Py_ssize_t index_step) noexcept nogil
+        void add_at(const fc_scatter *p, void *y, const void *x,
+                    const int32_t *index) noexcept nogil
         void add_rows(Py_ssize_t rows, Py_ssize_t lanes, double *total, const void *x,
                       Py_ssize_t x_row, Py_ssize_t x_lane) noexcept nogil
         void lrn(const fc_lrn *p, const void *x, void *y, void *work) noexcept nogil

@@ -49,6 +49,11 @@ typedef struct {
     double area;             /* divisor of an average */
 } fc_windows;
 
+/* The scatter of max pooling's gradient: lane l of row r of x to y[l·y_lane + index·y_step]. */
+typedef struct {
+    ptrdiff_t rows, lanes, y_step, y_lane, x_row, x_lane, index_row, index_lane;
+} fc_scatter;
+
 typedef struct {
     ptrdiff_t channels, size; /* size: channels in a window */
     double alpha_over_size, beta, k;
@@ -67,14 +72,31 @@ typedef struct {
     int nesterov;
 } fc_sgd;
 
+/* y[n][f] = Σ over i < depth of x[n][i] · w[f][i], + bias[f], or + y[n][f] with accumulate; then
+ * max(·, 0) with relu.  Rows are x_row, w_row and y_row apart, the numbers of a row neighbours. */
+typedef struct {
+    ptrdiff_t images, filters, depth, x_row, w_row, y_row;
+    int accumulate, relu;
+} fc_dots;
+
+/* y[n][j] = Σ over k < depth of x[n][k] · w[k][j], + y[n][j] with accumulate; for 1 to 3 images,
+ * rows as above. */
+typedef struct {
+    ptrdiff_t images, columns, depth, x_row, w_row, y_row;
+    int accumulate;
+} fc_spread;
+
 /* The tile functions of one instruction set and one dtype. */
 typedef struct {
     const char *isa;
     int item, lanes;   /* bytes of an element; elements of a vector */
     int rows, vectors; /* largest tile of product */
+    int dot_filters;   /* filters that dots takes at once */
     int lrn_pixels;    /* pixels in a block of lrn, a multiple of lanes */
 
     void (*product)(const fc_product *p, int rows, const void *const *a, void *const *c);
+    void (*dots)(const fc_dots *p, const void *x, const void *w, const void *bias, void *y);
+    void (*spread)(const fc_spread *p, const void *x, const void *w, void *y);
     void (*copy)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row, ptrdiff_t y_column,
                  const void *x, ptrdiff_t x_row, ptrdiff_t x_column);
     void (*max_windows)(const fc_windows *p, const void *x, void *y, int32_t *index);
@@ -83,8 +105,7 @@ typedef struct {
                 const void *x, ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*divide)(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
                    ptrdiff_t x_lane, double height, const double *width);
-    void (*add_at)(ptrdiff_t count, void *y, ptrdiff_t y_step, ptrdiff_t y_lane, const void *x,
-                   ptrdiff_t x_step, const int32_t *index, ptrdiff_t index_step);
+    void (*add_at)(const fc_scatter *p, void *y, const void *x, const int32_t *index);
     void (*add_rows)(ptrdiff_t rows, ptrdiff_t lanes, double *total, const void *x,
                      ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*lrn)(const fc_lrn *p, const void *x, void *y, void *work);

@@ -55,6 +55,10 @@ FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
 {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
 }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    return _mm256_castsi256_pd(_mm256_add_epi64(_mm256_castpd_si256(a), _mm256_castpd_si256(b)));
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm256_castsi256_pd(_mm256_set1_epi64x(i)); }
 
 #else
@@ -109,8 +113,13 @@ FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
 {
     return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
 }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm256_castsi256_ps(_mm256_set1_epi32(i)); }
 
 #endif
 
+FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }

@@ -52,6 +52,10 @@ FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
 }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    return _mm512_castsi512_pd(_mm512_add_epi64(_mm512_castpd_si512(a), _mm512_castpd_si512(b)));
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm512_castsi512_pd(_mm512_set1_epi64(i)); }
 
 #else
@@ -104,8 +108,13 @@ FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
     __m512i lanes = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
     return _mm512_permutex2var_ps(a, lanes, b);
 }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm512_castsi512_ps(_mm512_set1_epi32(i)); }
 
 #endif
 
+FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }

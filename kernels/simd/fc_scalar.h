@@ -63,6 +63,13 @@ FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { (void)a; return b; }
 
-/* integers carried in the bits of a vector: set, selected, stored; never computed with */
+/* integers carried in the bits of a vector: set, loaded, added, selected, stored */
 FC_INLINE fcv fcv_set1_bits(int32_t i) { union { fc_bits i; real r; } u = {i}; return u.r; }
+FC_INLINE fcv fcv_load_bits(const fc_bits *p) { union { fc_bits i; real r; } u = {*p}; return u.r; }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    union { real r; fc_bits i; } u = {a}, v = {b};
+    u.i += v.i;
+    return u.r;
+}
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { union { real r; fc_bits i; } u = {a}; *p = u.i; }

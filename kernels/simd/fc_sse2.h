@@ -44,6 +44,10 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    return _mm_castsi128_pd(_mm_add_epi64(_mm_castpd_si128(a), _mm_castpd_si128(b)));
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_pd(_mm_set1_epi64x(i)); }
 
 #else
@@ -94,8 +98,13 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
+{
+    return _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a), _mm_castps_si128(b)));
+}
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_ps(_mm_set1_epi32(i)); }
 
 #endif
 
+FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }

@@ -28,19 +28,30 @@ FC_INLINE void store_lanes(real *y, ptrdiff_t step, fcv value, int n)
     }
 }
 
-FC_INLINE void store_indices(const fc_windows *p, int32_t *index, int32_t first, fcv where, int n)
+/* The indices of lanes relative to the first one's window: l · next_lane. */
+FC_INLINE fcv lane_indices(const fc_windows *p)
 {
     fc_bits bits[FC_LEN];
+    for (int l = 0; l < FC_LEN; l++) bits[l] = (fc_bits)(l * p->next_lane);
+    return fcv_load_bits(bits);
+}
+
+FC_INLINE void store_indices(int32_t *index, ptrdiff_t step, fcv where, int n)
+{
+    fc_bits bits[FC_LEN];
+    if (step == 1 && n == FC_LEN && !FC_F64) {
+        fcv_store_bits((fc_bits *)index, where);
+        return;
+    }
     fcv_store_bits(bits, where);
-    const int32_t next = p->next_lane;
-    if (p->index_lane == 1)
-        for (int l = 0; l < n; l++) index[l] = first + (int32_t)bits[l] + l * next;
+    if (step == 1)
+        for (int l = 0; l < n; l++) index[l] = (int32_t)bits[l];
     else
-        for (int l = 0; l < n; l++) index[l * p->index_lane] = first + (int32_t)bits[l] + l * next;
+        for (int l = 0; l < n; l++) index[l * step] = (int32_t)bits[l];
 }
 
 FC_INLINE void max_lanes(const fc_windows *p, const real *x, real *y, int32_t *index,
-                         int32_t first, const ptrdiff_t step, const int n)
+                         int32_t first, fcv lane, const ptrdiff_t step, const int n)
 {
     fcv best = load_lanes(x + p->offset[0], step, n);
     fcv where = fcv_set1_bits(p->index[0]);
@@ -51,7 +62,8 @@ FC_INLINE void max_lanes(const fc_windows *p, const real *x, real *y, int32_t *i
         where = fcv_select(wins, fcv_set1_bits(p->index[t]), where);
     }
     store_lanes(y, p->y_lane, best, n);
-    store_indices(p, index, first, where, n);
+    where = fcv_add_bits(where, fcv_add_bits(lane, fcv_set1_bits(first)));
+    store_indices(index, p->index_lane, where, n);
 }
 
 /* The maximum alone: a short chain of max, and beside it, two at a time, was a cell NaN? */
@@ -86,14 +98,16 @@ FC_INLINE void mean_lanes(const fc_windows *p, const real *x, real *y, const ptr
 
 /* n lanes from lane l on, of one row whose indices begin at `first` */
 FC_INLINE void windows_lanes(const fc_windows *p, const real *x, real *y, int32_t *index,
-                             int32_t first, ptrdiff_t l, const ptrdiff_t step, const int n,
+                             int32_t first, fcv lane, ptrdiff_t l, const ptrdiff_t step, const int n,
                              const int mean)
 {
     x += l * step;
     y += l * p->y_lane;
     if (mean) mean_lanes(p, x, y, step, n);
     else if (!index) plain_max_lanes(p, x, y, step, n);
-    else max_lanes(p, x, y, index + l * p->index_lane, first + (int32_t)l * p->next_lane, step, n);
+    else
+        max_lanes(p, x, y, index + l * p->index_lane, first + (int32_t)l * p->next_lane, lane, step,
+                  n);
 }
 
 FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32_t *index,
@@ -102,11 +116,12 @@ FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32
     const fc_windows p = *given; /* in registers: y might alias what is given */
     const ptrdiff_t whole = p.lanes - p.lanes % FC_LEN;
     const int rest = (int)(p.lanes - whole);
+    const fcv lane = index ? lane_indices(&p) : fcv_zero();
     for (ptrdiff_t row = 0; row < p.rows; row++) {
         int32_t first = p.first_index + (int32_t)row * p.next_row;
         for (ptrdiff_t l = 0; l < whole; l += FC_LEN)
-            windows_lanes(&p, x, y, index, first, l, step, FC_LEN, mean);
-        if (rest) windows_lanes(&p, x, y, index, first, whole, step, rest, mean);
+            windows_lanes(&p, x, y, index, first, lane, l, step, FC_LEN, mean);
+        if (rest) windows_lanes(&p, x, y, index, first, lane, whole, step, rest, mean);
         x += p.x_row;
         y += p.y_row;
         if (index) index += p.index_row;
@@ -164,14 +179,30 @@ static void divide(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrd
     }
 }
 
-/* y[l·y_lane + index[l]·y_step] += x[l], in the order of l */
-static void add_at(ptrdiff_t count, void *y, ptrdiff_t y_step, ptrdiff_t y_lane, const void *x,
-                   ptrdiff_t x_step, const int32_t *index, ptrdiff_t index_step)
+FC_INLINE void add_row_at(ptrdiff_t lanes, real *y, ptrdiff_t y_step, ptrdiff_t y_lane,
+                          const real *x, ptrdiff_t x_lane, const int32_t *index,
+                          ptrdiff_t index_lane)
 {
-    real *to = y;
+    for (ptrdiff_t l = 0; l < lanes; l++)
+        y[l * y_lane + index[l * index_lane] * y_step] += x[l * x_lane];
+}
+
+/* y[l·y_lane + index[r][l]·y_step] += x[r][l], row by row in the order of l */
+static void add_at(const fc_scatter *given, void *y, const void *x, const int32_t *index)
+{
+    const fc_scatter p = *given; /* in registers: y might alias what is given */
+    const int neighbours = p.x_lane == 1 && p.index_lane == 1;
     const real *from = x;
-    for (ptrdiff_t l = 0; l < count; l++)
-        to[l * y_lane + index[l * index_step] * y_step] += from[l * x_step];
+    for (ptrdiff_t r = 0; r < p.rows; r++) {
+        if (neighbours && p.y_lane == 0 && p.y_step == 1) /* planes */
+            add_row_at(p.lanes, y, 1, 0, from, 1, index, 1);
+        else if (neighbours && p.y_lane == 1) /* channels of a pixel */
+            add_row_at(p.lanes, y, p.y_step, 1, from, 1, index, 1);
+        else
+            add_row_at(p.lanes, y, p.y_step, p.y_lane, from, p.x_lane, index, p.index_lane);
+        from += p.x_row;
+        index += p.index_row;
+    }
 }
 
 /* total[l] += Σ over rows of x[r][l]: a block of rows in real, the blocks in double */

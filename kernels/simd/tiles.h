@@ -10,6 +10,7 @@
 #include "elementwise.h"
 #include "lrn.h"
 #include "pool.h"
+#include "dense.h"
 #include "product.h"
 #include "winograd.h"
 
@@ -24,8 +25,11 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .lanes = FC_LEN,
     .rows = FC_ROWS,
     .vectors = FC_VECS,
+    .dot_filters = DOT_ALONE,
     .lrn_pixels = LRN_PIXELS,
     .product = product,
+    .dots = dots,
+    .spread = spread,
     .copy = copy,
     .max_windows = max_windows,
     .mean_windows = mean_windows,

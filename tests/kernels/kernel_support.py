@@ -274,6 +274,12 @@ CONV_CASES = (
     "n0c3h8w8_k4r3x3_s1x1_p1x1_d1x1_g1",
     "n0c4h5w5_k4r3x3_s2x2_p0x0_d1x1_g4",
     "n5c20h1w1_k30r1x1_s1x1_p0x0_d1x1_g1",
+    # linear layers in place: several parts of inputs, filters and images; few images
+    "n7c1031h1w1_k150r1x1_s1x1_p0x0_d1x1_g1",
+    "n2c531h1w1_k263r1x1_s1x1_p0x0_d1x1_g1",
+    "n67c193h1w1_k90r1x1_s1x1_p0x0_d1x1_g1",
+    "n1c68h2w2_k63r2x2_s1x1_p0x0_d1x1_g1",
+    "n3c300h1w1_k56r1x1_s2x2_p1:0x1:0_d1x1_g1",  # no linear layer: padding is read
     "n3c16h5w5_k120r5x5_s1x1_p0x0_d1x1_g1",
     "n1c3h1w301_k5r1x7_s1x1_p0x3_d1x1_g1",
     "n1c2h259w1_k3r5x1_s2x1_p0x0_d1x1_g1",

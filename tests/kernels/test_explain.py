@@ -42,6 +42,7 @@ def test_explain_says_which_option_excludes_an_implementation():
         ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "filters, depth 2304"),
         ((64, 1, 28, 28), (6, 1, 5, 5), {}, "planar"),
         ((64, 16, 5, 5), (120, 16, 5, 5), {}, "as a linear layer of 400 inputs"),
+        ((16, 9216, 1, 1), (4096, 9216, 1, 1), {}, "linear: dot products of 9216 inputs"),
         ((0, 16, 5, 5), (120, 16, 3, 3), {}, "nothing to do"),
     ],
 )

@@ -48,6 +48,11 @@ static void expect(const fc_tiles *t, const char *what, const void *a, const voi
     }
 }
 
+static double at(const fc_tiles *t, const void *a, ptrdiff_t i)
+{
+    return t->item == 4 ? ((const float *)a)[i] : ((const double *)a)[i];
+}
+
 /* rows × columns, depth taps·run, against a plain sum */
 static void check_product(const fc_tiles *t, int rows, int columns, int planar, int relu)
 {
@@ -93,6 +98,48 @@ static void check_product(const fc_tiles *t, int rows, int columns, int planar, 
     t->product(&p, rows, row, result);
     expect(t, "product accumulated", c, want, rows * columns, 0);
     free(a), free(w), free(c), free(want), free(bias);
+}
+
+/* images × filters in one piece, then by halves with accumulate, against a plain sum */
+static void check_dots(const fc_tiles *t, int images, int filters, int depth)
+{
+    ptrdiff_t n = images * filters;
+    int half = depth / 2;
+    char *x = numbers(images * depth, t->item), *w = numbers(filters * depth, t->item);
+    char *bias = numbers(filters, t->item), *y = numbers(n, t->item), *want = copy_of(y, n * t->item);
+    fc_dots p = {.images = images, .filters = filters, .depth = depth, .x_row = depth,
+                 .w_row = depth, .y_row = filters, .relu = 1};
+    for (int i = 0; i < n; i++) {
+        double sum = at(t, bias, i % filters);
+        for (int k = 0; k < depth; k++)
+            sum += at(t, x, i / filters * depth + k) * at(t, w, i % filters * depth + k);
+        sum = sum < 0 ? 0 : sum;
+        if (t->item == 4) ((float *)want)[i] = (float)sum;
+        else ((double *)want)[i] = sum;
+    }
+    t->dots(&p, x, w, bias, y);
+    expect(t, "dots", y, want, n, 0);
+    p.relu = 0, p.depth = half;
+    t->dots(&p, x, w, bias, y);
+    p.relu = 1, p.depth = depth - half, p.accumulate = 1;
+    t->dots(&p, x + half * t->item, w + half * t->item, NULL, y);
+    expect(t, "dots accumulated", y, want, n, 0);
+    free(x), free(w), free(bias), free(y), free(want);
+}
+
+static void check_spread(const fc_tiles *t, const fc_tiles *scalar, int images, int columns, int depth)
+{
+    ptrdiff_t n = images * columns;
+    char *x = numbers(images * depth, t->item), *w = numbers(depth * columns, t->item);
+    char *y = numbers(n, t->item), *want = copy_of(y, n * t->item);
+    fc_spread p = {.images = images, .columns = columns, .depth = depth, .x_row = depth,
+                   .w_row = columns, .y_row = columns};
+    for (p.accumulate = 0; p.accumulate < 2; p.accumulate++) {
+        t->spread(&p, x, w, y);
+        scalar->spread(&p, x, w, want);
+        expect(t, "spread", y, want, n, 0);
+    }
+    free(x), free(w), free(y), free(want);
 }
 
 static void check_copy(const fc_tiles *t, const fc_tiles *scalar, int rows, int columns)
@@ -159,17 +206,17 @@ static void check_add_at(const fc_tiles *t, const fc_tiles *scalar, int lanes)
     char *x = numbers(lanes, t->item), *y = numbers(3 * lanes, t->item);
     char *want = copy_of(y, 3 * lanes * t->item);
     for (int l = 0; l < lanes; l++) index[l] = l % 3; /* several meet in a cell */
-    t->add_at(lanes, y, 1, 0, x, 1, index, 1);
-    scalar->add_at(lanes, want, 1, 0, x, 1, index, 1);
-    t->add_at(lanes, y, lanes, 1, x, 1, index, 1);
-    scalar->add_at(lanes, want, lanes, 1, x, 1, index, 1);
+    fc_scatter plane = {.rows = 1, .lanes = lanes, .y_step = 1, .x_lane = 1, .index_lane = 1};
+    fc_scatter pixel = {.rows = 1, .lanes = lanes, .y_step = lanes, .y_lane = 1, .x_lane = 1,
+                        .index_lane = 1};
+    fc_scatter apart = {.rows = lanes, .lanes = 1, .y_step = 1, .x_row = 1, .index_row = 1};
+    const fc_scatter *each[3] = {&plane, &pixel, &apart};
+    for (int i = 0; i < 3; i++) {
+        t->add_at(each[i], y, x, index);
+        scalar->add_at(each[i], want, x, index);
+    }
     expect(t, "add_at", y, want, 3 * lanes, 0);
     free(x), free(y), free(want);
-}
-
-static double at(const fc_tiles *t, const void *a, ptrdiff_t i)
-{
-    return t->item == 4 ? ((const float *)a)[i] : ((const double *)a)[i];
 }
 
 /* against the formula, in double */
@@ -279,6 +326,12 @@ int main(void)
             for (int columns = 1; columns <= t->vectors * t->lanes; columns++)
                 for (int kind = 0; kind < 4; kind++)
                     check_product(t, rows, columns, kind & 1, kind >> 1);
+        for (int images = 1; images < 15; images++)
+            for (int filters = 1; filters < 20; filters += 3)
+                check_dots(t, images, filters, 9 * images);
+        for (int columns = 1; columns < 40; columns++)
+            for (int images = 1; images <= 3; images++)
+                check_spread(t, scalar, images, columns, columns % 19 + 1);
         for (int rows = 1; rows < 40; rows += 3)
             for (int columns = 1; columns < 40; columns++) check_copy(t, scalar, rows, columns);
         for (int lanes = 1; lanes < 40; lanes++) {
