@@ -40,6 +40,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f64(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f64(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f64(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f64_s64(vdupq_n_s64(i)); }
 
 #else
@@ -86,6 +87,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f32(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f32(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f32(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f32_s32(vdupq_n_s32(i)); }
 
 #endif

@@ -39,6 +39,7 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_pd(_mm_set1_epi64x(i)); }
 
 #else
@@ -84,6 +85,7 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_ps(_mm_set1_epi32(i)); }
 
 #endif
