@@ -61,6 +61,15 @@ cdef inline bint inside(Axis *a) noexcept nogil:
     return a.first >= 0 and a.first + reach(a, a.size_out) <= a.size_in
 
 
+cdef inline void thin(Walk *k, Axis *a, int axis) noexcept nogil:
+    """An axis with one tap, unpadded: every step-th position is a source of its own."""
+    if a.taps != 1 or not inside(a):
+        return
+    k.source.at += a.first * k.source.step[axis] * k.item
+    k.source.step[axis] *= a.step
+    a.size_in, a.first, a.step = a.size_out, 0, 1
+
+
 cdef inline Py_ssize_t source_rows(Walk *k, Py_ssize_t rows) noexcept nogil:
     """An upper bound of the source rows that a band of `rows` result rows gathers."""
     cdef Py_ssize_t segments = (rows - 1) // k.h.size_out + 2
@@ -136,6 +145,12 @@ cdef Band band_of(Walk *k, Py_ssize_t index) noexcept nogil:
     b.columns = least(k.columns, k.w.size_out - b.column)
     b.pixels = b.rows * b.columns
     return b
+
+
+cdef inline Py_ssize_t tasks_wanted() noexcept:
+    """Enough tasks that threads end together; one thread needs no more bands than fit."""
+    cdef Py_ssize_t threads = get_num_threads()
+    return TASKS_PER_THREAD * threads if threads > 1 else 1
 
 
 # ---- gathering the source ----

@@ -41,11 +41,23 @@ cdef int shape_of_walk(Walk *k, object dims, object dtype, bint channels_last) e
     k.tiles = runtime.tiles[k.item == 8]
     k.images, k.groups = dims.n, dims.groups
     k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
-    k.source.step[1] = 1 if channels_last else dims.h * dims.w
+    k.source.at = NULL
+    dense_steps(&k.source, dims.c, dims.h, dims.w, channels_last)
+    dense_steps(&k.result, dims.k, dims.out_h, dims.out_w, channels_last)
     rows, columns = dims.forward_taps
     read_axis(rows, &k.h)
     read_axis(columns, &k.w)
     return 0
+
+
+cdef void dense_steps(View *v, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w,
+                      bint channels_last) noexcept:
+    """The steps of an array in one of the two memory formats."""
+    v.step[0] = c * h * w
+    if channels_last:
+        v.step[1], v.step[2], v.step[3] = 1, w * c, c
+    else:
+        v.step[1], v.step[2], v.step[3] = h * w, w, 1
 
 
 cdef int pack_bias(Walk *k, View *b) except -1:

@@ -63,7 +63,9 @@ cdef void gram_multiply(void *context, Py_ssize_t index, void *scratch) noexcept
     cdef Gram *g = <Gram *>context
     cdef Walk *k = g.walk
     cdef Py_ssize_t tiles = ceil_div(k.depth, k.tiles.rows)
-    cdef Py_ssize_t panel = index // tiles, first = index % tiles * k.tiles.rows
+    cdef Py_ssize_t panel = index // tiles, tile = index % tiles
+    cdef Py_ssize_t first = tile * k.depth // tiles
+    cdef Py_ssize_t rows = (tile + 1) * k.depth // tiles - first
     cdef Py_ssize_t m, d, width
     cdef const void *a[16]
     cdef void *c[16]
@@ -84,7 +86,7 @@ cdef void gram_multiply(void *context, Py_ssize_t index, void *scratch) noexcept
         d = least(first + m, k.depth - 1)
         a[m] = g.row[0] + depth_offset(k, d) * k.item
         c[m] = total + d * width * k.item
-    k.tiles.product(&p, <int>least(k.tiles.rows, k.depth - first), a, c)
+    k.tiles.product(&p, <int>rows, a, c)
 
 
 cdef void gram_rows(Gram *g) noexcept nogil:
@@ -235,6 +237,8 @@ cdef int weights_gradient(object dy, object x, object dw, object dims) except -1
     rows, columns = dims.forward_taps
     read_axis(rows, &k.h)
     read_axis(columns, &k.w)
+    thin(&k, &k.h, 2)
+    thin(&k, &k.w, 3)
     set_panels(&k)
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
     g.walk = &k

@@ -1,57 +1,88 @@
-# A walk with few filters: vectors hold results of a row, and the tile's rows are filters.
+# A walk over planes: vectors hold results of a row, and the tile's rows are filters.
 #
 #   y[filters, columns] = w[filters, depth] @ x[depth, shifted columns]
 #
-# With 6 filters and 16 lanes the usual product wastes 10 lanes; here 28 columns fill 28 of 32.
-# The band is gathered as padded planes [cin][rows][pitch], and a tap is the same plane read
-# from another place, so nothing is unrolled.  It needs neighbouring results to read
-# neighbouring cells: a step of 1 along the row, which every phase of dx has.
+# Planes in NCHW stay planes: nothing is transposed on the way in or out, filters are mostly read
+# where they lie, and 6 filters of 28 columns fill 28 of 32 lanes, not 6 of 16.  The band is
+# gathered as padded planes [cin][rows][pitch], and a tap is the same plane read from another
+# place, so nothing is unrolled.  Under a step of s a row is kept as s rows, each with every
+# s-th cell, so that neighbouring results read neighbouring cells.
+#
+# One tap and no padding: rows of results follow one another without a gap, and are one row.
 #
 # LeNet's first layer, N = 64, NCHW, AVX-512, one thread: 24 -> 67 GFLOP/s; its dx 8 -> 35.
+
+cdef enum:
+    # A number moved through a transpose costs as much as so many lanes of an FMA (Zen 4).
+    MOVE = 6
 
 
 cdef struct Planes:
     Walk *walk
     Filters *filters
-    Py_ssize_t plane, pitch         # elements from channel to channel, row to row
+    Py_ssize_t plane, pitch, phase  # elements from channel to channel, row to row, phase to phase
     Py_ssize_t rows, bands          # result rows of a task; tasks of an image
-    Py_ssize_t *offset              # [cin·kh] of the filters
-    Py_ssize_t *w_offset            # [cin·kh] of the planes
-    char *weights                   # [group][cout][cin][kh][kw]
+    Py_ssize_t *offset              # [taps] of the filters
+    Py_ssize_t *w_offset            # [taps] of the planes
+    char *packed                    # [group][cout][cin][kh][kw], unless w is that
+    char *weights
+    Py_ssize_t filter_step, group_step
     size_t at_sums, scratch
+    bint flat, to_planes            # rows are one row; results go where they belong at once
 
 
 cdef bint planar_pays(Walk *k) noexcept:
-    """Whether lanes are used better by columns than by filters (costs per result, in lanes)."""
-    cdef Py_ssize_t lanes = k.tiles.lanes
-    cdef Py_ssize_t columns = ceil_div(k.w.size_out, lanes) * lanes
-    cdef Py_ssize_t filters = ceil_div(k.cout, lanes) * lanes
+    """Whether columns or filters cost less in lanes (costs per result, in lanes)."""
+    cdef Py_ssize_t lanes = k.tiles.lanes, width = k.w.size_out
+    cdef bint from_planes = k.source.step[1] != 1 and k.cin > 1
+    cdef bint to_planes = k.result.step[1] != 1 and k.cout > 1
+    cdef double filters = ceil_div(k.cout, lanes) * lanes
     cdef double rows = ceil_div(k.cout, k.tiles.rows) * k.tiles.rows
+    cdef double cells = k.cin * k.h.step * k.w.step
     if k.cout == 1:
         rows = 2.5              # too few sums to hide the latency of an FMA
     elif k.cout <= 3:
         rows = 4
     elif k.cout <= 6:
         rows = 6
-    if k.w.step != 1 or k.h.taps * k.w.taps == 0 or plane_bytes(k, 1) > BAND_BYTES:
+    if k.h.taps * k.w.taps == 0 or plane_bytes(k, 1) > BAND_BYTES:
         return False
+    if is_flat(k):
+        width *= k.h.size_out
+    rows *= <double>(ceil_div(width, lanes) * lanes) / width
     # a panel of one vector is bound by its broadcasts: 9 loads for 8 FMAs
-    return rows * columns / k.w.size_out < filters * (1.25 if filters == lanes else 1.0)
+    if k.cout <= lanes:
+        filters *= 1.25
+    return (rows * k.depth + (0 if to_planes else MOVE * k.cout)
+            + (0 if from_planes else MOVE * cells)
+            < filters * k.depth + (MOVE * k.cout if to_planes else 0)
+            + (MOVE * cells if from_planes else 0))
+
+
+cdef inline bint is_flat(Walk *k) noexcept nogil:
+    """Whether the results of a plane read the cells of a plane, one by one."""
+    cdef View *y = &k.result
+    if k.h.taps != 1 or k.w.taps != 1 or k.h.step != 1 or k.w.step != 1:
+        return False
+    if not inside(&k.w) or k.h.out_step != 1 or k.w.out_step != 1:
+        return False
+    return y.step[3] != 1 or y.step[2] == k.w.size_out
+
+
+cdef inline Py_ssize_t phase_pitch(Walk *k) noexcept nogil:
+    return ceil_div(reach(&k.w, k.w.size_out), k.w.step)
 
 
 cdef inline Py_ssize_t plane_bytes(Walk *k, Py_ssize_t rows) noexcept nogil:
     """Gathered planes of so many result rows; a vector may read behind the last cell."""
-    cdef Py_ssize_t cells = k.cin * reach(&k.h, rows) * reach(&k.w, k.w.size_out)
+    cdef Py_ssize_t cells = k.cin * reach(&k.h, rows) * phase_pitch(k) * k.w.step
     return (cells + 2 * k.tiles.lanes) * k.item
 
 
 cdef void gather_planes(Planes *p, Py_ssize_t image, Py_ssize_t group, Py_ssize_t row,
                         Py_ssize_t rows, char *band) noexcept nogil:
     cdef Walk *k = p.walk
-    cdef View *s = &k.source
-    cdef Py_ssize_t first = k.h.first + row * k.h.step, y, c
-    cdef Py_ssize_t left = least(most(-k.w.first, 0), p.pitch)
-    cdef Py_ssize_t right = most(least(k.w.size_in - k.w.first, p.pitch), left)
+    cdef Py_ssize_t first = k.h.first + row * k.h.step, y, c, phase
     cdef char *to
     for y in range(reach(&k.h, rows)):
         to = band + y * p.pitch * k.item
@@ -59,30 +90,43 @@ cdef void gather_planes(Planes *p, Py_ssize_t image, Py_ssize_t group, Py_ssize_
             for c in range(k.cin):
                 memset(to + c * p.plane * k.item, 0, p.pitch * k.item)
             continue
-        if left or right < p.pitch:
-            for c in range(k.cin):
-                memset(to + c * p.plane * k.item, 0, left * k.item)
-                memset(to + (c * p.plane + right) * k.item, 0, (p.pitch - right) * k.item)
-        if right > left:
-            k.tiles.copy(
-                k.cin, right - left, to + left * k.item, p.plane, 1,
-                s.at + (image * s.step[0] + group * k.cin * s.step[1]
-                        + (first + y) * s.step[2] + (k.w.first + left) * s.step[3]) * k.item,
-                s.step[1], s.step[3],
-            )
+        for phase in range(k.w.step):
+            gather_phase(p, image, group, first + y, phase, to + phase * p.phase * k.item)
 
 
-cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t rows, char *band,
-                          char *target, Py_ssize_t filter_step, Py_ssize_t row_step) noexcept nogil:
-    """All filters over a band, in tiles of filters × vectors of columns (or of whole rows)."""
+cdef void gather_phase(Planes *p, Py_ssize_t image, Py_ssize_t group, Py_ssize_t y,
+                       Py_ssize_t phase, char *to) noexcept nogil:
+    """Every step-th cell of a source row, in all channels, from cell `phase` on."""
+    cdef Walk *k = p.walk
+    cdef View *s = &k.source
+    cdef Py_ssize_t x = k.w.first + phase, c
+    cdef Py_ssize_t left = least(ceil_div(most(-x, 0), k.w.step), p.phase)
+    cdef Py_ssize_t right = ceil_div(most(k.w.size_in - x, 0), k.w.step)
+    right = most(least(right, p.phase), left)
+    if left or right < p.phase:
+        for c in range(k.cin):
+            memset(to + c * p.plane * k.item, 0, left * k.item)
+            memset(to + (c * p.plane + right) * k.item, 0, (p.phase - right) * k.item)
+    if right > left:
+        k.tiles.copy(
+            k.cin, right - left, to + left * k.item, p.plane, 1,
+            s.at + (image * s.step[0] + group * k.cin * s.step[1] + y * s.step[2]
+                    + (x + left * k.w.step) * s.step[3]) * k.item,
+            s.step[1], k.w.step * s.step[3],
+        )
+
+
+cdef void multiply_rows(Planes *p, fc_product *q, Py_ssize_t filters, const void **a,
+                        Py_ssize_t rows, char *band, char *target, Py_ssize_t filter_step,
+                        Py_ssize_t row_step) noexcept nogil:
+    """A tile's filters over a band, in tiles of vectors of columns (or of whole rows)."""
     cdef Walk *k = p.walk
     cdef Py_ssize_t lanes = k.tiles.lanes, width = k.w.size_out
+    if p.flat:
+        width, rows = width * rows, 1
     cdef Py_ssize_t vectors = ceil_div(width, lanes), parts = ceil_div(vectors, k.tiles.vectors)
-    cdef Py_ssize_t row = 0, part, at, high
-    cdef fc_product q
-    q.taps, q.run, q.step = k.cin * k.h.taps, k.w.taps, 1
-    q.offset, q.w_offset, q.w_step = p.offset, p.w_offset, k.w.dilation
-    q.by_row, q.accumulate, q.relu = True, False, k.relu
+    cdef Py_ssize_t row = 0, part, at, high, m
+    cdef void *c[16]
     while row < rows:
         high = 1
         if vectors == 1:        # narrow planes: a vector is a row
@@ -99,26 +143,34 @@ cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t rows, char *ba
                 q.vectors = <int>((part + 1) * vectors // parts - at // lanes)
                 q.columns = <int>least(width - at, q.vectors * lanes)
             q.w = band + (row * k.h.step * p.pitch + at) * k.item
-            multiply_filters(p, &q, group, target + (row * row_step + at) * k.item, filter_step)
+            for m in range(filters):
+                c[m] = target + (m * filter_step + row * row_step + at) * k.item
+            k.tiles.product(q, <int>filters, a, c)
         row += high
 
 
-cdef void multiply_filters(Planes *p, fc_product *q, Py_ssize_t group, char *target,
-                           Py_ssize_t filter_step) noexcept nogil:
+cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t rows, char *band,
+                          char *target, Py_ssize_t filter_step, Py_ssize_t row_step) noexcept nogil:
+    """All filters over a band, tile after tile: stores to a plane follow one another, which is
+    what VGG's first layer waits for (13 MB of results: 69 -> 86 GFLOP/s)."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t first = 0, rows, m
+    cdef Py_ssize_t first = 0, filters, m
     cdef const void *a[16]
-    cdef void *c[16]
+    cdef fc_product q
+    q.taps, q.run, q.step = planar_taps(k), k.depth // planar_taps(k), 1
+    q.offset, q.w_offset = p.offset, p.w_offset
+    q.w_step = p.plane if k.h.taps * k.w.taps == 1 else k.w.dilation
+    q.by_row, q.accumulate, q.relu = True, False, k.relu
     while first < k.cout:
-        rows = least(k.tiles.rows, k.cout - first)
-        for m in range(rows):
-            a[m] = p.weights + (group * k.cout + first + m) * k.depth * k.item
-            c[m] = target + (first + m) * filter_step * k.item
+        filters = least(k.tiles.rows, k.cout - first)
+        for m in range(filters):
+            a[m] = p.weights + (group * p.group_step + (first + m) * p.filter_step) * k.item
         q.bias = NULL
         if k.bias != NULL:
             q.bias = k.bias + (group * k.panels * k.panel + first) * k.item
-        k.tiles.product(q, <int>rows, a, c)
-        first += rows
+        multiply_rows(p, &q, filters, a, rows, band, target + first * filter_step * k.item,
+                      filter_step, row_step)
+        first += filters
 
 
 cdef void planes_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
@@ -136,7 +188,7 @@ cdef void planes_task(void *context, Py_ssize_t task, void *scratch) noexcept no
         + (k.h.out_first + row * k.h.out_step) * y.step[2] + k.w.out_first * y.step[3]
     )
     gather_planes(p, image, group, row, rows, planes)
-    if k.w.out_step * y.step[3] == 1:
+    if p.to_planes:
         multiply_planes(p, group, rows, planes, target, y.step[1], k.h.out_step * y.step[2])
         return
     multiply_planes(p, group, rows, planes, sums, p.rows * width, width)
@@ -151,61 +203,96 @@ cdef void pack_planar(Planes *p) noexcept nogil:
     """Filters as [group][cout][cin][kh][kw], in the order of the walk's taps."""
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
-    cdef Py_ssize_t o, c
-    for o in range(k.groups * k.cout):
-        for c in range(k.cin):
-            k.tiles.copy(
-                k.h.taps, k.w.taps,
-                p.weights + (o * k.cin + c) * k.h.taps * k.w.taps * k.item, k.w.taps, 1,
-                filter_tap(k, f, o // k.cout, o % k.cout, 0, 0) + c * f.in_step * k.item,
-                k.h.k_step * f.w.step[2], k.w.k_step * f.w.step[3],
-            )
+    cdef Py_ssize_t group, i, j, taps = k.h.taps * k.w.taps
+    for group in range(k.groups):
+        for i in range(k.h.taps):
+            for j in range(k.w.taps):
+                k.tiles.copy(
+                    k.cout, k.cin,
+                    p.packed + (group * k.cout * k.depth + i * k.w.taps + j) * k.item,
+                    k.depth, taps, filter_tap(k, f, group, 0, i, j), f.out_step, f.in_step,
+                )
+
+
+cdef int place_filters(Planes *p) except -1:
+    """Filters as the product reads them: w itself where a filter is one run, or a copy."""
+    cdef Walk *k = p.walk
+    cdef Filters *f = p.filters
+    cdef Py_ssize_t taps = k.h.taps * k.w.taps
+    if ((flat_taps(k, f) and k.w.k_step == 1 or taps == 1)
+            and (f.in_step == taps or k.cin == 1)):
+        p.weights = filter_tap(k, f, 0, 0, 0, 0)
+        p.filter_step, p.group_step = f.out_step, f.group_step
+        return 0
+    p.packed = <char *>malloc(k.groups * k.cout * k.depth * k.item)
+    if p.packed == NULL:
+        raise MemoryError("no memory for the packed filters")
+    pack_planar(p)
+    p.weights = p.packed
+    p.filter_step, p.group_step = k.depth, k.cout * k.depth
+    return 0
 
 
 cdef void cut_planes(Planes *p) noexcept:
     """Bands that fit and suffice for the threads."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
+    cdef Py_ssize_t wanted = tasks_wanted()
     p.rows = k.h.size_out
     while p.rows > 1 and (plane_bytes(k, p.rows) > BAND_BYTES
                           or (k.images * k.groups * ceil_div(k.h.size_out, p.rows) < wanted
                               and p.rows > 4)):
         p.rows = ceil_div(p.rows, 2)
     p.bands = ceil_div(k.h.size_out, p.rows)
-    p.pitch = reach(&k.w, k.w.size_out)
+    p.phase = phase_pitch(k)
+    p.pitch = k.w.step * p.phase
     p.plane = reach(&k.h, p.rows) * p.pitch
+    p.flat = is_flat(k)
+    p.to_planes = k.w.out_step * k.result.step[3] == 1
     p.at_sums = aligned(plane_bytes(k, p.rows))
-    p.scratch = p.at_sums + aligned(k.cout * p.rows * k.w.size_out * k.item)
+    p.scratch = p.at_sums
+    if not p.to_planes:
+        p.scratch += aligned(k.cout * p.rows * k.w.size_out * k.item)
+
+
+cdef inline Py_ssize_t planar_taps(Walk *k) noexcept nogil:
+    """Of the product: rows of the window, or its cells where phases lie between them; with one
+    cell, the run is the channels."""
+    if k.h.taps * k.w.taps == 1:
+        return 1
+    return k.cin * k.h.taps * (k.w.taps if k.w.step > 1 else 1)
 
 
 cdef void lay_planes(Planes *p) noexcept nogil:
     """Where taps lie: of the filters, and of the planes."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t t
-    for t in range(k.cin * k.h.taps):
-        p.offset[t] = t * k.w.taps
-        p.w_offset[t] = t // k.h.taps * p.plane + t % k.h.taps * k.h.dilation * p.pitch
+    cdef Py_ssize_t t, run = k.depth // planar_taps(k), i, j
+    for t in range(planar_taps(k)):
+        p.offset[t] = t * run
+        i = t * run // k.w.taps % k.h.taps
+        j = t * run % k.w.taps * k.w.dilation
+        p.w_offset[t] = (t * run // (k.w.taps * k.h.taps) * p.plane
+                         + i * k.h.dilation * p.pitch
+                         + j % k.w.step * p.phase + j // k.w.step)
 
 
 cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
     cdef Planes p
     cdef Py_ssize_t work = k.images * k.h.size_out * k.w.size_out * k.groups * k.cout
-    cdef Py_ssize_t offsets = k.cin * k.h.taps
-    p.walk, p.filters = k, f
-    p.weights = <char *>malloc(k.groups * k.cout * k.depth * k.item)
-    p.offset = <Py_ssize_t *>malloc(2 * offsets * sizeof(Py_ssize_t))
-    p.w_offset = p.offset + offsets
+    cdef Py_ssize_t taps = planar_taps(k)
+    p.walk, p.filters, p.packed = k, f, NULL
+    p.offset = <Py_ssize_t *>malloc(2 * taps * sizeof(Py_ssize_t))
+    p.w_offset = p.offset + taps
     try:
-        if p.weights == NULL or p.offset == NULL:
-            raise MemoryError("no memory for the packed filters")
+        if p.offset == NULL:
+            raise MemoryError("no memory for the offsets of a kernel's taps")
+        place_filters(&p)
         cut_planes(&p)
         lay_planes(&p)
-        pack_planar(&p)
         if bias != NULL:
             pack_bias(k, bias)
         run(planes_task, &p, k.images * k.groups * p.bands, work * k.depth // 16, p.scratch)
     finally:
-        free(p.weights)
+        free(p.packed)
         free(p.offset)
         free(k.bias)
         k.bias = NULL

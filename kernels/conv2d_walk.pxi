@@ -23,17 +23,17 @@ cdef inline void packed_panel(Walk *k, fc_product *p) noexcept nogil:
 cdef void multiply_tiles(Walk *k, Band *b, fc_product *p, char **row, char **target,
                          Py_ssize_t shift, char *sums) noexcept nogil:
     """All tiles of pixels of a band, into the result (at `shift`) or into `sums`."""
-    cdef Py_ssize_t first = 0, m, rows
+    cdef Py_ssize_t tiles = ceil_div(b.pixels, k.tiles.rows), tile, first, rows, m
     cdef void *c[16]
-    while first < b.pixels:
-        rows = least(k.tiles.rows, b.pixels - first)
+    for tile in range(tiles):
+        first = tile * b.pixels // tiles
+        rows = (tile + 1) * b.pixels // tiles - first
         for m in range(rows):
             if sums == NULL:
                 c[m] = target[first + m] + shift
             else:
                 c[m] = sums + (first + m) * k.panel * k.item
         k.tiles.product(p, <int>rows, <const void **>(row + first), c)
-        first += rows
 
 
 cdef void multiply_band(Walk *k, Band *b, Py_ssize_t panel, char **row, char **target,
@@ -132,7 +132,7 @@ cdef void lay_scratch(Walk *k) noexcept:
 
 cdef void plan(Walk *k) noexcept:
     """Cut the result into bands, and the panels of each where bands are few."""
-    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
+    cdef Py_ssize_t wanted = tasks_wanted()
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
     cut_bands(k, most_pixels(k), BAND_BYTES, wanted)
     k.chunks = least(k.panels, ceil_div(wanted, bands_of(k)))
@@ -149,6 +149,8 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) exce
     read_axis(columns, &k.w)
     if k.images * k.h.size_out * k.w.size_out == 0:
         return 0
+    thin(k, &k.h, 2)
+    thin(k, &k.w, 3)
     set_panels(k)
     if special_walk(k, f, bias):
         return 0
@@ -176,6 +178,8 @@ def describe(dims, dtype, channels_last):
     shape_of_walk(&k, dims, dtype, channels_last)
     if k.images == 0:
         return {"way": "nothing to do: N is 0"}
+    thin(&k, &k.h, 2)
+    thin(&k, &k.w, 3)
     set_panels(&k)
     special = special_way(&k)
     if special is not None:
@@ -207,9 +211,12 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
     """dx: from every phase of the stride a walk over dy, with the filters' axes exchanged."""
     cdef Walk k
     cdef Filters f
+    cdef View source
     begin_backward(&k, &f, dy, w, dx, dims)
+    source = k.source
     if special_dx(&k, &f, dims):
         return 0
     for rows, columns in dims.dx_phases:
+        k.source = source       # (the walk before may have thinned it)
         walk(&k, &f, rows, columns, NULL)
     return 0

@@ -47,13 +47,11 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), _MM_SHUFFLE(3, 1, 2, 0));
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm256_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm256_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
-    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
-}
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
-{
-    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
+    return _mm256_set_m128d(_mm_loadu_pd(p[1]), _mm_loadu_pd(p[0]));
 }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
@@ -105,13 +103,11 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
     __m256d halves = _mm256_castps_pd(pairs);
     return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0)));
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm256_unpacklo_ps(a, b); }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm256_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
-    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
-}
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
-{
-    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+    return _mm256_set_m128(_mm_loadu_ps(p[1]), _mm_loadu_ps(p[0]));
 }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {

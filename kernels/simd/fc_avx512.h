@@ -44,13 +44,14 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm512_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm512_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
-    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
-}
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
-{
-    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+    __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p[0]));
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p[1]), 1);
+    v = _mm512_insertf64x2(v, _mm_loadu_pd(p[2]), 2);
+    return _mm512_insertf64x2(v, _mm_loadu_pd(p[3]), 3);
 }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
@@ -98,15 +99,14 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
     __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_permutex2var_ps(a, lanes, b);
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm512_unpacklo_ps(a, b); }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm512_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
-    __m512i lanes = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-    return _mm512_permutex2var_ps(a, lanes, b);
-}
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
-{
-    __m512i lanes = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-    return _mm512_permutex2var_ps(a, lanes, b);
+    __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p[0]));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p[1]), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps(p[2]), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps(p[3]), 3);
 }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {

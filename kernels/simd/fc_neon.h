@@ -49,6 +49,7 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(a), vreinterpretq_s64_f64(b)));
 }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f64_s64(vdupq_n_s64(i)); }
 
 #else
@@ -104,6 +105,7 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
 }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f32_s32(vdupq_n_s32(i)); }
 
 #endif

@@ -59,9 +59,12 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
 /* every second lane of a then b: lanes 0, 2, 4, … */
 FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
 
-/* a and b interleaved, a0 b0 a1 b1 …: the first FC_LEN numbers of that, and the rest */
+/* Pieces are 16 bytes of a vector (FC_PIECE numbers; here one).  a and b interleaved piece by
+ * piece, a0 b0 a1 b1 …: of each the first FC_PIECE numbers, and the rest; and a vector with
+ * piece i loaded from p[i] */
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { (void)a; return b; }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 
 /* integers carried in the bits of a vector: set, loaded, added, selected, stored */
 FC_INLINE fcv fcv_set1_bits(int32_t i) { union { fc_bits i; real r; } u = {i}; return u.r; }

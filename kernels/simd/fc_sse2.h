@@ -48,6 +48,7 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return _mm_castsi128_pd(_mm_add_epi64(_mm_castpd_si128(a), _mm_castpd_si128(b)));
 }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_pd(_mm_set1_epi64x(i)); }
 
 #else
@@ -102,6 +103,7 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a), _mm_castps_si128(b)));
 }
+FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_ps(_mm_set1_epi32(i)); }
 
 #endif

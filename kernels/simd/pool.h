@@ -1,19 +1,5 @@
 /* Pooling: one window per lane.  Lanes are channels of a pixel (in steps of 1) or results of
- * a row (in steps of the stride); loads in steps of 1 and 2 are vectors, others are not. */
-
-FC_INLINE fcv load_lanes(const real *x, const ptrdiff_t step, int n)
-{
-    if (step == 1) return n == FC_LEN ? fcv_load(x) : fcv_load_tail(x, n);
-    if (step == 2) {
-        int last = 2 * n - 1; /* what lies behind the last lane's cell may not be ours */
-        fcv low = last >= FC_LEN ? fcv_load(x) : fcv_load_tail(x, last);
-        if (last <= FC_LEN) return fcv_even(low, fcv_zero());
-        return fcv_even(low, fcv_load_tail(x + FC_LEN, last - FC_LEN));
-    }
-    real lane[FC_LEN];
-    for (int l = 0; l < FC_LEN; l++) lane[l] = l < n ? x[l * step] : 0;
-    return fcv_load(lane);
-}
+ * a row (in steps of the stride), loaded by load_lanes of copy.h. */
 
 FC_INLINE void store_lanes(real *y, ptrdiff_t step, fcv value, int n)
 {
