@@ -11,22 +11,22 @@
 enum { DOT_IMAGES = FC_ROWS >= 8 ? 6 : 3, DOT_FILTERS = 4, DOT_ALONE = 8 };
 enum { DOT_SUMS = DOT_IMAGES * DOT_FILTERS };
 
-/* The sums of halves of two vectors, a's in even lanes and b's in odd ones. */
-FC_INLINE fcv add_halves(fcv a, fcv b) { return fcv_add(fcv_zip_low(a, b), fcv_zip_high(a, b)); }
-
-/* Lane j < count: the sum of the lanes of v[j], in the same order whatever count (a power of 2 of
- * at most FC_LEN) is; v is used up. */
-FC_INLINE fcv sum_lanes(fcv *v, const int count)
+/* dot[j]: the sum of the lanes of v[j], for as many vectors as a piece has lanes: inside the pieces
+ * by a transpose, then piece after piece, the same order for every sum. */
+FC_INLINE void sum_lanes(fcv *v, real *dot)
 {
+    real lane[FC_LEN];
+    transpose_pieces(v);
+    fcv sum = v[0];
 #pragma GCC unroll 4
-    for (int half = count / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < half; i++) v[i] = add_halves(v[i], v[i + half]);
+    for (int i = 1; i < FC_PIECE; i++) sum = fcv_add(sum, v[i]);
+    fcv_store(lane, sum);
 #pragma GCC unroll 4
-    for (int same = count; same < FC_LEN; same *= 2) v[0] = add_halves(v[0], v[0]);
+    for (int j = 0; j < FC_PIECE; j++) {
+        dot[j] = lane[j];
 #pragma GCC unroll 4
-    for (int same = count; same < FC_LEN; same *= 2) v[0] = fcv_even(v[0], v[0]);
-    return v[0];
+        for (int piece = FC_PIECE; piece < FC_LEN; piece += FC_PIECE) dot[j] += lane[piece + j];
+    }
 }
 
 /* The sums of a tile, [image][filter], to y. */
@@ -36,14 +36,12 @@ FC_INLINE void dots_store(const fc_dots *p, const fcv *sum, const real *bias, re
     const int sums = images * most;
     real dot[DOT_SUMS + FC_LEN];
 #pragma GCC unroll 24
-    for (int first = 0; first < sums; first += FC_LEN) {
-        fcv v[FC_LEN];
-        int count = FC_LEN;
+    for (int first = 0; first < sums; first += FC_PIECE) {
+        fcv v[FC_PIECE];
 #pragma GCC unroll 4
-        while (count / 2 >= sums - first) count /= 2;
-#pragma GCC unroll 16
-        for (int i = 0; i < count; i++) v[i] = first + i < sums ? sum[first + i] : fcv_zero();
-        fcv_store(dot + first, sum_lanes(v, count));
+        for (int i = 0; i < FC_PIECE; i++)
+            v[i] = first + i < sums ? sum[first + i] : fcv_zero();
+        sum_lanes(v, dot + first);
     }
     for (int n = 0; n < images; n++)
         for (int f = 0; f < filters; f += FC_LEN) {
