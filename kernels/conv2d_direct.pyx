@@ -113,12 +113,13 @@ def _flat(a, order):
     return a.transpose(order).reshape(a.shape[0], -1, 1, 1)
 
 
-def conv2d(x, w, b, y, dims, bint relu=False):
+def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
     order = _memory_order(x) if dims.flattened else None
     if order is not None:
         x, w, dims = _flat(x, order), _flat(w, order), dims.flattened
+        prepared = None                 # (w's layout is another in each memory format)
     if not dense_forward(x, w, b, y, dims, relu):
-        forward(x, w, b, y, dims, relu)
+        forward(x, w, b, y, dims, relu, prepared)
 
 
 def conv2d_dx(dy, w, dx, dims):

@@ -60,6 +60,23 @@ cdef void dense_steps(View *v, Py_ssize_t c, Py_ssize_t h, Py_ssize_t w,
         v.step[1], v.step[2], v.step[3] = h * w, w, 1
 
 
+cdef object form_of(object prepared, object name, Walk *k, size_t size, char **at, bint *made):
+    """The memory of PreparedWeights for one packed form, and whether that was made before.
+
+    If not, the caller fills it, and then keeps it by ``prepared.keep``.
+    """
+    cdef View view
+    cdef bytes isa = k.tiles.isa        # (a char pointer in a tuple hangs Cython 3.3.1)
+    key = (name, isa)
+    form = prepared.forms.get(key)
+    made[0] = form is not None
+    if form is None:
+        form = prepared.place(size)
+    borrow(form, True, &view)
+    at[0] = view.at
+    return key, form
+
+
 cdef int pack_bias(Walk *k, View *b) except -1:
     """[group][panels · width], zeros beside the last filter."""
     cdef Py_ssize_t g, width = k.panels * k.panel

@@ -89,8 +89,8 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
     return False
 
 
-def conv2d(x, w, b, y, dims, bint relu=False):
-    forward(x, w, b, y, dims, relu)
+def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
+    forward(x, w, b, y, dims, relu, prepared)
 
 
 def conv2d_dx(dy, w, dx, dims):

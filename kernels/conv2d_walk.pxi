@@ -139,10 +139,12 @@ cdef void plan(Walk *k) noexcept:
     lay_scratch(k)
 
 
-cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) except -1:
+cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
+              object prepared) except -1:
     """Pack the filters, cut the result into bands, do them."""
     cdef Py_ssize_t work
     cdef size_t packed_bytes
+    cdef char *taken = NULL
     k.packed = k.bias = NULL
     k.offset = NULL
     read_axis(rows, &k.h)
@@ -159,16 +161,30 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias) exce
     packed_bytes = k.groups * k.group_size * k.item + 64
     try:
         lay_rows(k)
-        k.packed = take(packed_bytes)
-        pack(k, f, k.packed, False)
+        if prepared is not None:
+            keep_packed(k, f, prepared, packed_bytes)
+        else:
+            taken = take(packed_bytes)
+            k.packed = taken
+            pack(k, f, k.packed, False)
         if bias != NULL:
             pack_bias(k, bias)
         run(band_task, k, bands_of(k) * k.chunks, work, k.scratch)
     finally:
-        if k.packed != NULL:
-            runtime.give(k.packed, packed_bytes)
+        if taken != NULL:
+            runtime.give(taken, packed_bytes)
         free(k.bias)
         free(k.offset)
+    return 0
+
+
+cdef int keep_packed(Walk *k, Filters *f, object prepared, size_t bytes) except -1:
+    """k.packed as it is kept in PreparedWeights; made now if it is not there."""
+    cdef bint made
+    key, form = form_of(prepared, f"panels of {k.panel}", k, bytes, &k.packed, &made)
+    if not made:
+        pack(k, f, k.packed, False)
+        prepared.keep(key, form)
     return 0
 
 
@@ -196,7 +212,8 @@ def describe(dims, dtype, channels_last):
     }
 
 
-cdef int forward(object x, object w, object b, object y, object dims, bint relu) except -1:
+cdef int forward(object x, object w, object b, object y, object dims, bint relu,
+                 object prepared) except -1:
     cdef Walk k
     cdef Filters f
     cdef View bias
@@ -204,7 +221,7 @@ cdef int forward(object x, object w, object b, object y, object dims, bint relu)
     if b is not None:
         borrow(b, False, &bias)
     rows, columns = dims.forward_taps
-    return walk(&k, &f, rows, columns, &bias if b is not None else NULL)
+    return walk(&k, &f, rows, columns, &bias if b is not None else NULL, prepared)
 
 
 cdef int backward(object dy, object w, object dx, object dims) except -1:
@@ -218,5 +235,5 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
         return 0
     for rows, columns in dims.dx_phases:
         k.source = source       # (the walk before may have thinned it)
-        walk(&k, &f, rows, columns, NULL)
+        walk(&k, &f, rows, columns, NULL, None)
     return 0

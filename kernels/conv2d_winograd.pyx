@@ -132,7 +132,7 @@ cdef inline size_t block_bytes(Winograd *g, Py_ssize_t panel) noexcept nogil:
 
 
 cdef inline char *packed_panel(Winograd *g, Py_ssize_t group, Py_ssize_t panel) noexcept nogil:
-    return g.packed + group * g.walk.group_size + panel * g.blocks * block_bytes(g, 0)
+    return g.packed + group * g.walk.group_size * g.walk.item + panel * g.blocks * block_bytes(g, 0)
 
 
 # ---- bands ----
@@ -371,7 +371,7 @@ cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias, object prepared
         if bias != NULL:
             pack_bias(k, bias)
         if prepared is not None:
-            g.packed = kept_filters(&g, prepared)
+            keep_filters(&g, prepared)
         elif packs(&g):
             taken = take(packed_bytes)
             g.packed = taken
@@ -391,21 +391,16 @@ cdef int pack_filters(Winograd *g) except -1:
                SOME * g.r * g.r * k.panel * k.item)
 
 
-cdef char *kept_filters(Winograd *g, object prepared) except NULL:
-    """Transformed filters as kept in PreparedWeights; made now if they are not there."""
+cdef int keep_filters(Winograd *g, object prepared) except -1:
+    """g.packed as it is kept in PreparedWeights; made now if it is not there."""
     cdef Walk *k = g.walk
-    cdef View form
-    cdef bytes isa = k.tiles.isa        # (a char pointer in a tuple hangs Cython 3.3.1)
-    key = ("winograd", isa, g.n)
-    kept = prepared.forms.get(key)
-    if kept is None:
-        kept = prepared.place(k.groups * k.group_size * k.item)
-        borrow(kept, True, &form)
-        g.packed = form.at
+    cdef bint made
+    key, form = form_of(prepared, f"winograd {g.n}", k, k.groups * k.group_size * k.item,
+                        &g.packed, &made)
+    if not made:
         pack_filters(g)
-        prepared.keep(key, kept)
-    borrow(kept, False, &form)
-    return form.at
+        prepared.keep(key, form)
+    return 0
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None, Py_ssize_t n=0):

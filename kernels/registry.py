@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -71,17 +71,16 @@ def _load(module: str, function: str) -> Callable[..., None]:
     return getattr(found, function)  # type: ignore[no-any-return]
 
 
-def _winograd(verb: str) -> Implementation:
-    refusals = winograd.why_not, winograd.loses
-    keeps = verb == "conv2d"
-    return Implementation(verb, "cython", "winograd", "conv2d_winograd", verb, *refusals, keeps)
+def _compiled(verb: str, algorithm: str, *refusals: WhyNot) -> Implementation:
+    found = Implementation(verb, "cython", algorithm, f"conv2d_{algorithm}", verb, *refusals)
+    return replace(found, prepares=verb == "conv2d")
 
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:
     return (
-        _winograd(verb),
-        Implementation(verb, "cython", "direct", "conv2d_direct", verb),
-        Implementation(verb, "cython", "im2col", "conv2d_im2col", verb),
+        _compiled(verb, "winograd", winograd.why_not, winograd.loses),
+        _compiled(verb, "direct"),
+        _compiled(verb, "im2col"),
         Implementation(verb, "numba", "direct", "conv2d_numba", f"{verb}_direct"),
         Implementation(verb, "numba", "im2col", "conv2d_numba", f"{verb}_im2col"),
         Implementation(verb, "numpy", "im2col", "conv2d_numpy", f"{verb}_im2col"),

@@ -1,0 +1,68 @@
+"""Weights that keep what kernels packed of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernel_support import every_way, laid_out, normals
+
+from fastconv import kernels
+
+
+CASES = {
+    "3x3": ((2, 40, 9, 11), (50, 40, 3, 3), {"padding": 1}),
+    "5x5": ((1, 16, 14, 14), (32, 16, 5, 5), {"padding": 2}),
+    "strided": ((2, 17, 9, 9), (33, 17, 3, 3), {"stride": 2}),
+    "grouped": ((1, 64, 6, 6), (64, 32, 3, 3), {"groups": 2, "padding": 1}),
+    "pointwise": ((2, 33, 6, 6), (49, 33, 1, 1), {}),
+    "whole image": ((2, 16, 5, 5), (20, 16, 5, 5), {}),
+}
+
+
+@pytest.mark.parametrize("memory", ["C", "channels-last"])
+@pytest.mark.parametrize("name", CASES)
+@every_way("conv2d")
+def test_the_same_bits_as_with_the_array_itself(way, name, memory, dtype):
+    x_shape, w_shape, how = CASES[name]
+    x, w = laid_out(normals(0, x_shape, dtype), memory), normals(1, w_shape, dtype)
+    dims = kernels.ConvDims.of(x_shape, w_shape, **how)
+    if way.refuses(dims, dtype):
+        pytest.skip(f"{way}: {way.refuses(dims, dtype)}")
+    want = kernels.conv2d(x, w, **how, **way.options)
+    prepared = kernels.PreparedWeights(w)
+    for _ in range(3):
+        got = kernels.conv2d(x, prepared, **how, **way.options)
+        assert got.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("algorithm", ["winograd", "direct", "im2col"])
+def test_forms_are_made_once_and_not_without_bound(algorithm):
+    if "cython" not in kernels.available_backends():
+        pytest.skip("the compiled kernels keep forms")
+    x = np.asfortranarray(normals(0, (1, 32, 12, 12), np.float32))
+    w = kernels.PreparedWeights(normals(1, (64, 32, 3, 3), np.float32))
+    x = laid_out(x, "channels-last")
+    for _ in range(3):
+        kernels.conv2d(x, w, algorithm=algorithm, backend="cython")
+        assert len(w.forms) == 1
+    assert w.nbytes >= w.array.nbytes
+    (before,) = w.forms.values()
+    kernels.conv2d(x, w, algorithm=algorithm, backend="cython")
+    assert next(iter(w.forms.values())) is before
+    for i in range(20):
+        w.keep(i, w.place(64))
+    assert len(w.forms) <= 4
+
+
+def test_an_array_of_another_dtype_is_converted_in_every_call():
+    x, w = normals(0, (1, 4, 6, 6), np.float32), np.ones((5, 4, 3, 3), np.int64)
+    prepared = kernels.PreparedWeights(w)
+    assert kernels.conv2d(x, prepared).tobytes() == kernels.conv2d(x, w).tobytes()
+    assert not prepared.forms
+
+
+def test_memory_of_a_form_begins_with_a_cache_line():
+    for size in (1, 64, 1000):
+        place = kernels.PreparedWeights.place(size)
+        assert place.nbytes == size
+        assert place.ctypes.data % 64 == 0
