@@ -110,7 +110,8 @@ def _memory_order(a):
 
 def _flat(a, order):
     """All but the first axis as channels of a 1×1 plane; a view where memory allows."""
-    return a.transpose(order).reshape(a.shape[0], -1, 1, 1)
+    size = a.shape[1] * a.shape[2] * a.shape[3]     # (-1 is ambiguous without an image)
+    return a.transpose(order).reshape(a.shape[0], size, 1, 1)
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):

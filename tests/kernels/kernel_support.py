@@ -273,6 +273,7 @@ CONV_CASES = (
     # no image, one image; one pixel, one row, one column, wide and high planes
     "n0c3h8w8_k4r3x3_s1x1_p1x1_d1x1_g1",
     "n0c4h5w5_k4r3x3_s2x2_p0x0_d1x1_g4",
+    "n0c4h5w5_k3r5x5_s1x1_p0x0_d1x1_g1",
     "n5c20h1w1_k30r1x1_s1x1_p0x0_d1x1_g1",
     # linear layers in place: several parts of inputs, filters and images; few images
     "n7c1031h1w1_k150r1x1_s1x1_p0x0_d1x1_g1",

@@ -1,5 +1,7 @@
 """explain() and show_runtime() tell the truth about what runs."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -39,7 +41,8 @@ def test_explain_says_which_option_excludes_an_implementation():
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "way"),
     [
-        ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "filters, depth 2304"),
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "F(4x4, 3x3)"),
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "direct"}, "filters, depth 2304"),
         ((64, 1, 28, 28), (6, 1, 5, 5), {}, "planar"),
         ((64, 16, 5, 5), (120, 16, 5, 5), {}, "as a linear layer of 400 inputs"),
         ((16, 9216, 1, 1), (4096, 9216, 1, 1), {}, "linear: dot products of 9216 inputs"),
@@ -58,15 +61,16 @@ def test_explain_tells_the_way(x_shape, w_shape, options, way):
 @compiled
 def test_explain_tells_copies_threads_and_bounded_scratch():
     with threads(1):
-        found = explain(**ALEXNET3, backend="cython")
+        found = explain(**ALEXNET3, backend="cython", algorithm="direct")
         assert found.threads == 1
     assert "gathered, padded" in found.details["copies"]
     assert (
         "read where it lies"
         in (explain((1, 64, 9, 9), (64, 64, 1, 1), channels_last=True).details["copies"])
     )
-    for n in (1, 100):
-        big = explain((n, 512, 224, 224), (512, 512, 3, 3), padding=1, backend="cython")
+    for n, algorithm in product((1, 100), ("direct", "im2col", "winograd")):
+        how = {"backend": "cython", "algorithm": algorithm}
+        big = explain((n, 512, 224, 224), (512, 512, 3, 3), padding=1, **how)
         assert int(big.details["scratch"].split()[0]) < 8 * 1024
 
 

@@ -88,13 +88,14 @@ def test_nothing_takes_it(table):
         registry.select("conv2d", DIMS, F32)
 
 
-def test_winograd_is_known_but_not_there_yet_or_selected():
-    try:
-        impl = registry.select("conv2d", DIMS, F32, algorithm="winograd")
-    except ValueError as error:
-        assert "algorithm='winograd' was asked for" in str(error)
-    else:
-        assert impl.algorithm == "winograd"
+def test_what_loses_is_taken_only_when_asked_for(table):
+    picky, *rows = registry.TABLE["conv2d"][-2:]
+    loser = replace(picky, loses=lambda dims, dtype: "it would be slower")
+    table(loser, *rows)
+    assert registry.select("conv2d", DIMS, F32, "numpy") is rows[0]
+    assert registry.select("conv2d", DIMS, F32, "numpy", loser.algorithm) is loser
+    story = registry.candidates("conv2d", DIMS, F32, "numpy")
+    assert [reason for _, reason in story] == ["it would be slower", None]
 
 
 def test_use_backend_until_the_block_ends():

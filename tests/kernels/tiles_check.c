@@ -316,6 +316,101 @@ static void check_loss(const fc_tiles *t, const fc_tiles *scalar, int n)
     free(s), free(d), free(want);
 }
 
+/* Winograd's matrices by their definition: polynomials at these points, and infinity last. */
+static const double point[7] = {0, 1, -1, 2, -2, 0.5, -0.5};
+
+/* Bᵀ[e][i]: the coefficient of x^i in Π (x - p) over all points but that of e */
+static double of_data(int n, int e, int i)
+{
+    double c[8] = {1};
+    for (int k = 0, degree = 0; k < n - 1; k++) {
+        if (k == e) continue;
+        for (int j = ++degree; j >= 0; j--) c[j] = (j ? c[j - 1] : 0) - point[k] * c[j];
+    }
+    return c[i];
+}
+
+/* G[e][i], of r taps */
+static double of_taps(int n, int r, int e, int i)
+{
+    double others = 1;
+    if (e == n - 1) return i == r - 1;
+    for (int k = 0; k < n - 1; k++)
+        if (k != e) others *= point[e] - point[k];
+    return pow(point[e], i) / others;
+}
+
+/* Aᵀ[i][e], of m results */
+static double of_sums(int n, int m, int i, int e) { return e == n - 1 ? i == m - 1 : pow(point[e], i); }
+
+static void put(const fc_tiles *t, void *a, ptrdiff_t i, double value)
+{
+    if (t->item == 4) ((float *)a)[i] = (float)value;
+    else ((double *)a)[i] = value;
+}
+
+/* r × r values, read forwards or (as dx reads filters) backwards; zeros behind the channels */
+static void check_winograd_in(const fc_tiles *t, int n, int r, int channels, int sign)
+{
+    int width = (channels + t->lanes - 1) / t->lanes * t->lanes, window = r * r;
+    char *x = numbers(window * channels, t->item), *v = numbers(n * n * width, t->item);
+    char *want = copy_of(v, n * n * width * t->item);
+    char *first = x + (sign < 0 ? (window - 1) * channels * t->item : 0);
+    for (int e = 0; e < n * n; e++)
+        for (int c = 0; c < width; c++) {
+            double sum = 0;
+            for (int k = 0; k < window && c < channels; k++) {
+                int row = e / n, column = e % n, i = k / r, j = k % r;
+                double b = r == n ? of_data(n, row, i) * of_data(n, column, j)
+                                  : of_taps(n, r, row, i) * of_taps(n, r, column, j);
+                sum += b * at(t, x, (sign < 0 ? window - 1 - k : k) * channels + c);
+            }
+            put(t, want, e * width + c, sum);
+        }
+    t->winograd_in(n, r, channels, first, sign * r * channels, sign * channels, v, width);
+    expect(t, "winograd_in", v, want, n * n * width, t->item == 4 ? 1e-4 : 1e-13);
+    free(x), free(v), free(want);
+}
+
+/* the first rows × columns of m × m results, and nothing else */
+static void check_winograd_out(const fc_tiles *t, int n, int m, int rows, int columns, int filters,
+                               int relu)
+{
+    int width = (filters + t->lanes - 1) / t->lanes * t->lanes, results = rows * columns * filters;
+    char *s = numbers(n * n * width, t->item), *bias = numbers(width, t->item);
+    char *y = numbers(results, t->item), *want = copy_of(y, results * t->item);
+    fc_winograd p = {.n = n, .m = m, .rows = rows, .columns = columns, .filters = filters,
+                     .relu = relu, .s_element = width, .y_row = columns * filters,
+                     .y_column = filters, .bias = relu ? bias : NULL};
+    for (int k = 0; k < results; k++) {
+        int row = k / filters / columns, column = k / filters % columns, f = k % filters;
+        double sum = relu ? at(t, bias, f) : 0;
+        for (int e = 0; e < n * n; e++)
+            sum += of_sums(n, m, row, e / n) * of_sums(n, m, column, e % n) * at(t, s, e * width + f);
+        put(t, want, k, relu && sum < 0 ? 0 : sum);
+    }
+    t->winograd_out(&p, s, y);
+    expect(t, "winograd_out", y, want, results, t->item == 4 ? 1e-4 : 1e-13);
+    free(s), free(bias), free(y), free(want);
+}
+
+static void check_winograd(const fc_tiles *t)
+{
+    static const int in[][2] = {{4, 4}, {6, 6}, {8, 8}, {4, 3}, {6, 3}, {8, 3},
+                                {6, 5}, {8, 5}, {6, 4}, {8, 6}, {8, 4}};
+    static const int out[][2] = {{4, 2}, {6, 4}, {8, 6}, {6, 2}, {8, 4}, {6, 3}, {8, 3}, {8, 5}};
+    for (int lanes = 1; lanes <= 2 * t->lanes + 1; lanes++) {
+        for (size_t i = 0; i < sizeof in / sizeof *in; i++)
+            for (int sign = -1; sign <= 1; sign += 2)
+                check_winograd_in(t, in[i][0], in[i][1], lanes, sign);
+        for (size_t i = 0; i < sizeof out / sizeof *out; i++)
+            for (int n = out[i][0], m = out[i][1], rows = 1; rows <= m; rows++) {
+                check_winograd_out(t, n, m, rows, m + 1 - rows, lanes, rows % 2);
+                check_winograd_out(t, n, m, rows, m, lanes, rows % 2);
+            }
+    }
+}
+
 int main(void)
 {
     const fc_tiles *found[2 * MOST];
@@ -342,6 +437,7 @@ int main(void)
             for (int kind = 0; kind < 3; kind++) check_update(t, scalar, lanes, kind);
             check_loss(t, scalar, lanes);
         }
+        check_winograd(t);
         check_lrn(t, 0.75);
         check_lrn(t, 0.6);
         check_lrn_dx(t, scalar, 0.75);
