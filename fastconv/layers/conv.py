@@ -91,9 +91,12 @@ class Conv2d(Layer):
 
     def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
         x = as_real("Conv2d", "x", x, self.weight.value.dtype)
-        self._dims(x.shape)
         bias = None if self.bias is None else self.bias.value
-        y = conv2d(x, self.weight.value, bias, activation=activation, **self.geometry)
+        try:
+            y = conv2d(x, self.weight.value, bias, activation=activation, **self.geometry)
+        except ShapeError:
+            self._dims(x.shape)  # raises with the layer's own words
+            raise
         if train:
             self._keep(x, y)
         return y
