@@ -179,7 +179,7 @@ def output(
         _check_out(verb, out, shape, dtype, inputs)
         if out.dtype in (_F32, _F64) and _walkable(out):
             return out  # type: ignore[no-any-return]
-    compute = _F32 if dtype == _F16 else dtype
+    compute = _F32 if dtype is _F16 else dtype
     if like is not None and is_channels_last(like):
         return channels_last(shape, compute)
     return np.empty(shape, compute)
@@ -214,7 +214,7 @@ def _overlap(a: Array, b: Array) -> bool:
 def delivered(y: Array, out: Array | None, dtype: np.dtype[Any]) -> Array:
     """The result as the caller wants it: in `out`, or in `dtype`."""
     if out is None:
-        return y if y.dtype == dtype else y.astype(dtype)
+        return y if y.dtype is dtype else y.astype(dtype, copy=False)
     if y is not out:
         out[...] = y
     return out

@@ -7,6 +7,8 @@ columns is one run of KW·C numbers, so first layers with few channels have long
 
 __all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx", "describe"]
 
+import numpy as _np
+
 include "conv2d_band.pxi"
 include "conv2d_filters.pxi"
 include "conv2d_pack.pxi"
@@ -99,36 +101,38 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
 
 
 # ---- a window as large as the image is a linear layer ----
+#
+# In (C, H, W) order, so that w and dw are used where they lie: where memory is channels-last
+# the images are copied.  To copy w would be less work for more images than filters, but
+# the order of sums, and with it the bits of an image, must not depend on the batch.
 
-def _memory_order(a):
-    """The order of axes in which an array lies in one piece: NCHW, NHWC or None."""
-    for order in ((0, 1, 2, 3), (0, 2, 3, 1)):
-        if a.transpose(order).flags.c_contiguous:
-            return order
-    return None
-
-
-def _flat(a, order):
-    """All but the first axis as channels of a 1×1 plane; a view where memory allows."""
+def _flat(a):
+    """All but the first axis as channels of a 1×1 plane: a view of what is C-contiguous."""
     size = a.shape[1] * a.shape[2] * a.shape[3]     # (-1 is ambiguous without an image)
-    return a.transpose(order).reshape(a.shape[0], size, 1, 1)
+    return a.reshape(a.shape[0], size, 1, 1)
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
-    order = _memory_order(x) if dims.flattened else None
-    if order is not None:
-        x, w, dims = _flat(x, order), _flat(w, order), dims.flattened
-        prepared = None                 # (w's layout is another in each memory format)
+    if dims.flattened:
+        x, w, dims = _flat(x), _flat(w), dims.flattened
     if not dense_forward(x, w, b, y, dims, relu):
         forward(x, w, b, y, dims, relu, prepared)
 
 
-def conv2d_dx(dy, w, dx, dims):
-    order = _memory_order(dx) if dims.flattened else None
-    if order is not None:
-        dx, w, dims = _flat(dx, order), _flat(w, order), dims.flattened
+cdef int _backward(object dy, object w, object dx, object dims) except -1:
     if not dense_dx(dy, w, dx, dims):
         backward(dy, w, dx, dims)
+    return 0
+
+
+def conv2d_dx(dy, w, dx, dims):
+    if not dims.flattened:
+        _backward(dy, w, dx, dims)
+        return
+    flat = _flat(dx if dx.flags.c_contiguous else _np.empty(dx.shape, dx.dtype))
+    _backward(dy, _flat(w), flat, dims.flattened)
+    if not dx.flags.c_contiguous:
+        dx[...] = flat.reshape(dx.shape)
 
 
 cdef int _weights_gradient(object dy, object x, object dw, object dims) except -1:
@@ -138,14 +142,13 @@ cdef int _weights_gradient(object dy, object x, object dw, object dims) except -
 
 
 def conv2d_dw(dy, x, dw, dims):
-    order = _memory_order(x) if dims.flattened else None
-    if order is None:
+    if not dims.flattened:
         _weights_gradient(dy, x, dw, dims)
         return
-    flat = _flat(dw, order)
-    _weights_gradient(dy, _flat(x, order), flat, dims.flattened)
-    if order != (0, 1, 2, 3) or not dw.flags.c_contiguous:     # flat is a copy
-        dw.transpose(order)[...] = flat.reshape(dw.transpose(order).shape)
+    flat = _flat(dw if dw.flags.c_contiguous else _np.empty(dw.shape, dw.dtype))
+    _weights_gradient(dy, _flat(x), flat, dims.flattened)
+    if not dw.flags.c_contiguous:
+        dw[...] = flat.reshape(dw.shape)
 
 
 # ---- db ----

@@ -196,10 +196,11 @@ def sgd_update(
     _check_shapes(given)
     settings = (lr, momentum, nesterov, l2, l1, max_norm)
     dtypes = {w.dtype for w in ws}
+    if len(dtypes) == 1:
+        _update(given, dtypes.pop(), backend, settings)
     for dtype in dtypes:
         own = [i for i, w in enumerate(ws) if w.dtype == dtype]
-        chosen = given if len(dtypes) == 1 else [[arrays[i] for i in own] for arrays in given]
-        _update(chosen, dtype, backend, settings)
+        _update([[arrays[i] for i in own] for arrays in given], dtype, backend, settings)
 
 
 def _check_shapes(given: Sequence[Sequence[Array]]) -> None:
@@ -219,11 +220,21 @@ def _update(
     """The update of arrays of one dtype, by copies where kernels cannot walk them."""
     compute = np.dtype(np.float64 if dtype == np.float64 else np.float32)
     usable = given
-    if not all(a.dtype is compute and a.flags.carray for arrays in given for a in arrays):
+    if not _in_place(given, compute):
         usable = [[np.require(a, compute, ["C", "A"]) for a in arrays] for arrays in given]
     run = registry.select("sgd_update", None, compute, backend).load()
     run(*usable, *([None] * (3 - len(usable))), *settings)
-    for arrays, changed in zip(given[::2], usable[::2], strict=True):
-        for a, result in zip(arrays, changed, strict=True):
-            if result is not a:
-                a[...] = result
+    if usable is not given:
+        for arrays, results in zip(given[::2], usable[::2], strict=True):
+            for a, result in zip(arrays, results, strict=True):
+                if result is not a:
+                    a[...] = result
+
+
+def _in_place(given: Sequence[Sequence[Array]], dtype: np.dtype[Any]) -> bool:
+    """Whether kernels can walk, and change, all the arrays where they lie."""
+    for arrays in given:
+        for a in arrays:
+            if a.dtype is not dtype or not a.flags.carray:
+                return False
+    return True

@@ -7,6 +7,10 @@ import numpy as np
 from .arrays import Array
 
 
+# The update goes by blocks whose value, velocity, gradient and temporaries fit in L2.
+_BLOCK = 1 << 14
+
+
 def relu(x: Array, y: Array) -> None:
     np.maximum(x, 0, out=y)
 
@@ -44,14 +48,37 @@ def sgd_update(
     l1: float,
     max_norm: float | None,
 ) -> None:
-    for i, w in enumerate(ws):
-        g = grads[i] + l2 * w + l1 * np.sign(w)
-        step = g
-        if velocities is not None:
-            v = velocities[i]
-            v[...] = momentum * v + g
-            step = g + momentum * v if nesterov else v
-        w -= lr * step
-        if max_norm is not None:
-            norms = np.sqrt(np.square(w).sum(axis=tuple(range(1, w.ndim)), keepdims=True))
-            w *= np.minimum(1, max_norm / np.maximum(norms, max_norm))
+    for i, whole in enumerate(ws):
+        w, grad = np.atleast_1d(whole), np.atleast_1d(grads[i])
+        velocity = None if velocities is None else np.atleast_1d(velocities[i])
+        units = max(1, _BLOCK * len(w) // max(1, w.size))
+        for first in range(0, len(w), units):
+            own = slice(first, first + units)
+            v = None if velocity is None else velocity[own]
+            _update(w[own], grad[own], v, lr, momentum, nesterov, l2, l1)
+            if max_norm is not None:
+                _limit_norms(w[own], max_norm)
+
+
+def _update(
+    w: Array,
+    grad: Array,
+    v: Array | None,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    l2: float,
+    l1: float,
+) -> None:
+    """A block, all arrays being views of the same part."""
+    g = grad + l2 * w + l1 * np.sign(w)
+    if v is not None:
+        v *= momentum
+        v += g
+        g = g + momentum * v if nesterov else v
+    w -= lr * g
+
+
+def _limit_norms(w: Array, most: float) -> None:
+    norms = np.sqrt(np.square(w).sum(axis=tuple(range(1, w.ndim)), keepdims=True))
+    w *= np.minimum(1, most / np.maximum(norms, most))

@@ -163,15 +163,21 @@ def _checked_indices(verb: str, indices: Any, shape: tuple[int, ...], cells: int
     if places.dtype.kind not in "iu":
         raise TypeError(f"{verb}: indices must be integers, got dtype {places.dtype}")
     check_shape(verb, "indices", places, shape, "dy of the same shape")
-    if places.size and (places.min() < 0 or places.max() >= cells):
+    if places.size and not _all_below(places, cells):
         raise ValueError(
             f"{verb}: indices run from {places.min()} to {places.max()}, but a plane of "
             f"input_shape has positions 0 to {cells - 1}"
         )
-    usable = places.dtype == np.int32 and places.flags.aligned
-    if usable and all(s % 4 == 0 for s in places.strides):
+    if places.dtype == np.int32 and places.flags.aligned:
         return places
     return places.astype(np.int32)
+
+
+def _all_below(places: Array, cells: int) -> bool:
+    """Whether all are 0 … cells - 1; of int32 told in one pass, negative ones being huge."""
+    if places.dtype == np.int32:
+        return int(places.view(np.uint32).max()) < cells
+    return 0 <= int(places.min()) and int(places.max()) < cells
 
 
 def avg_pool2d(

@@ -91,10 +91,13 @@ class Conv2d(Layer):
 
     def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
         x = as_real("Conv2d", "x", x, self.weight.read.dtype)
-        self._dims(x.shape)
         weight = self.weight.read if train else self.weight.prepared()
         bias = None if self.bias is None else self.bias.read
-        y = conv2d(x, weight, bias, activation=activation, **self.geometry)
+        try:
+            y = conv2d(x, weight, bias, activation=activation, **self.geometry)
+        except ShapeError:
+            self._dims(x.shape)  # raises with the layer's own words
+            raise
         if train:
             self._keep(x, y)
         return y

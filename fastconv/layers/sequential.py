@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any, TypeGuard
 
 import numpy as np
 
+from ..kernels import relu_dx
 from ..kernels.arrays import Array, to_channels_last
 from ..parameter import Parameter
 from ..summary import Summary, summary
@@ -14,14 +16,15 @@ from .activations import ReLU
 from .base import Layer, as_real
 from .conv import Conv2d
 from .linear import Linear
+from .pooling import MaxPool2d
 
 
 __all__ = ["Sequential"]
 
 
-def _applies(layer: Layer, after: list[Layer]) -> TypeGuard[Conv2d | Linear]:
+def _applies(layer: Layer, after: Layer) -> TypeGuard[Conv2d | Linear]:
     """Whether the layer's kernel can apply the ReLU behind it to each result at once."""
-    return type(layer) in (Conv2d, Linear) and len(after) == 1 and type(after[0]) is ReLU
+    return type(layer) in (Conv2d, Linear) and type(after) is ReLU
 
 
 class Sequential(Layer):
@@ -67,35 +70,45 @@ class Sequential(Layer):
         y = as_real("Sequential", "x", x, self.dtype)
         if y.ndim == 4:
             y = to_channels_last(y)
-        i = 0
-        while i < len(self.layers):
-            layer, after = self.layers[i], self.layers[i + 1 : i + 2]
+        pooled: dict[int, Array] = {}
+        before: Layer | None = None
+        for i, (layer, after) in enumerate(zip_longest(self.layers, self.layers[1:])):
             if _applies(layer, after):
                 y = layer.forward(y, train, activation="relu")
-                if train:
-                    after[0]._keep(y, y)
-                i += 2
-            else:
+            elif before is None or not _applies(before, layer):
                 y = layer.forward(y, train)
-                i += 1
+            elif train:  # a ReLU that is applied already
+                layer._keep(y, y)
+            if train and type(layer) is MaxPool2d and type(before) is ReLU:
+                pooled[i] = y
+            before = layer
         if train:
-            self._keep((), y)
+            self._keep(pooled, y)
         return y
 
     def backward(self, dy: Array) -> Array:
-        dy, _ = self._kept(dy)
-        for layer in reversed(self.layers):
-            dy = layer.backward(dy)
-        return dy
+        return self._backward(dy, 0)
 
     def backward_parameters(self, dy: Array) -> None:
-        dy, _ = self._kept(dy)
         first = next((i for i, layer in enumerate(self.layers) if layer.parameters()), None)
-        if first is None:
-            return
-        for layer in reversed(self.layers[first + 1 :]):
-            dy = layer.backward(dy)
-        self.layers[first].backward_parameters(dy)
+        if first is not None:
+            dy = self._backward(dy, first + 1)
+            self.layers[first].backward_parameters(dy)
+
+    def _backward(self, dy: Array, last: int) -> Array:
+        """dy through the layers from the end to `last`, which is included.
+
+        What was largest in a window has the same sign there as in the result, so that the
+        ReLU before a MaxPool2d is done on the pooled results: a quarter of the numbers.
+        """
+        dy, pooled = self._kept(dy)
+        i = len(self.layers) - 1
+        while i >= last:
+            if i in pooled:
+                dy = relu_dx(dy, pooled[i])
+            dy = self.layers[i].backward(dy)
+            i -= 2 if i in pooled else 1
+        return dy
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         return [

@@ -564,6 +564,25 @@ def test_relu_is_fused_unseen(dtype, rng):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("pool", [(2,), (3, 2), (3, 1, 1), (2, 3)], ids=str)
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_relu_before_max_pooling(pool, first, rng):
+    """Its gradient is taken from the pooled results; windows that overlap, ties at 0, nested."""
+    layers = [fc.Conv2d(2, 3, 3, rng=0, dtype=F64), fc.ReLU(), fc.MaxPool2d(*pool)]
+    net = fc.Sequential(*layers[first:], fc.Sequential(fc.Conv2d(3, 4, 2, rng=1, dtype=F64)))
+    x = rng.normal(size=(2, 3 if first else 2, 9, 10))
+    for got, want in zip(_pass(net, x, False), _pass(net, x, True), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+    net.forward(x, train=True)
+    dy = np.ones(net.output_shape(x.shape))
+    whole = copy.deepcopy(net)
+    whole.forward(x, train=True)
+    whole.backward(dy)
+    net.backward_parameters(dy)
+    for mine, all_of_it in zip(net.parameters(), whole.parameters(), strict=True):
+        np.testing.assert_array_equal(mine.grad, all_of_it.grad)
+
+
 def test_a_layer_of_your_own_is_never_fused(rng):
     class Doubled(fc.Linear):
         def forward(self, x, train=False):

@@ -189,7 +189,7 @@ def test_numba_compiles_nothing_on_import(run_script):
 import numba.core.dispatcher as d
 def refuse(*args): raise AssertionError("compiled")
 d.Dispatcher.compile = refuse
-from fastconv.kernels import conv2d_numba, lrn_numba, pool2d_numba
+from fastconv.kernels import conv2d_numba, elementwise_numba, lrn_numba, pool2d_numba
 try:
     import numpy as np
     conv2d_numba.conv2d_db(np.ones((1, 1, 1, 1)), np.ones(1))
