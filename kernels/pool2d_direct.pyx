@@ -27,6 +27,8 @@ cdef struct Job:
     bint by_channel, indexed, mean
     double *heights             # divisors of averages, per result row and column
     double *widths
+    char *divisors              # of avg_pool2d_dx: the widths, in its dtype
+    Py_ssize_t share_columns
     # a task: some rows of one image (by_channel), or of some planes
     Py_ssize_t units, units_per_task, rows, row_parts
 
@@ -259,60 +261,85 @@ cdef void clear(Job *job, Py_ssize_t rows, Py_ssize_t columns, char *to, Py_ssiz
         job.tiles.copy(rows, columns, to, row_step, column_step, &zero, 0, 0)
 
 
-cdef void share_row(Job *job, Py_ssize_t unit, Py_ssize_t y, char *shares) noexcept nogil:
-    """Row y of dx: what it gets from every window over it, offset by offset.
-
-    shares: a row of dy / area, as [columns][channels].
-    """
-    cdef Py_ssize_t i, j, row, first, last
-    cdef Py_ssize_t lanes = job.channels if job.by_channel else 1
-    cdef Py_ssize_t lane = job.x.step[1]
-    cdef Axis *w = &job.w
-    cdef char *to = unit_at(job, &job.x, unit, job.item) + y * job.x.step[2] * job.item
-    if job.by_channel:
-        clear(job, w.size, lanes, to, job.x.step[3], lane)
-    else:
-        clear(job, 1, w.size, to, 0, job.x.step[3])
+cdef bint share_rows(Job *job, Py_ssize_t unit, Py_ssize_t y, char *shares) noexcept nogil:
+    """Σ of dy / area, as [columns][channels], over the window rows above row y of dx, if any."""
+    cdef Py_ssize_t i, row
+    cdef bint found = False
     for i in range(job.h.kernel):
         row = y + job.h.pad - i
         if row < 0 or row % job.h.stride or row // job.h.stride >= job.h.out:
             continue
         row = row // job.h.stride
         job.tiles.divide(
-            w.out, lanes, shares,
+            job.w.out, job.channels if job.by_channel else 1, shares,
             unit_at(job, &job.y, unit, job.item) + row * job.y.step[2] * job.item,
-            job.y.step[3], job.y.step[1], job.heights[row], job.widths,
+            job.y.step[3], job.y.step[1], job.heights[row], job.divisors, found,
         )
-        for j in range(w.kernel):
-            first = ceil_div(w.pad - j, w.stride) if w.pad > j else 0
-            if w.size - 1 + w.pad < j:
-                continue
-            last = least(w.out, (w.size - 1 + w.pad - j) // w.stride + 1)
-            if job.by_channel:
-                job.tiles.add(
-                    last - first, lanes,
-                    to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item,
-                    w.stride * job.x.step[3], lane, shares + first * lanes * job.item, lanes, 1,
-                )
-            else:
-                job.tiles.add(
-                    1, last - first,
-                    to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item,
-                    0, w.stride * job.x.step[3], shares + first * job.item, 0, 1,
-                )
+        found = True
+    return found
+
+
+cdef void share_pixels(Job *job, char *to, char *shares) noexcept nogil:
+    """A row of dx, lanes: channels; the shares of every tap column are added."""
+    cdef Py_ssize_t j, first, last, lanes = job.channels, lane = job.x.step[1]
+    cdef Axis *w = &job.w
+    for j in range(w.kernel):
+        first = ceil_div(w.pad - j, w.stride) if w.pad > j else 0
+        if w.size - 1 + w.pad < j:
+            continue
+        last = least(w.out, (w.size - 1 + w.pad - j) // w.stride + 1)
+        job.tiles.add(
+            last - first, lanes, to + (first * w.stride - w.pad + j) * job.x.step[3] * job.item,
+            w.stride * job.x.step[3], lane, shares + first * lanes * job.item, lanes, 1,
+        )
+
+
+cdef void share_row(Job *job, Py_ssize_t unit, Py_ssize_t y, char *scratch) noexcept nogil:
+    """Row y of dx: the windows' shares are summed over rows first, then over columns.
+
+    AlexNet's first pooling as an average, NCHW, N = 16, AVX-512, one thread: 27 -> 3.3 ms.
+    """
+    cdef char *to = unit_at(job, &job.x, unit, job.item) + y * job.x.step[2] * job.item
+    cdef char *shares = scratch
+    cdef char *cells = scratch + (job.w.kernel + job.share_columns) * job.item
+    if not job.by_channel:      # zeros on both sides
+        shares += job.w.kernel * job.item
+    found = share_rows(job, unit, y, shares)
+    if job.by_channel:
+        clear(job, job.w.size, job.channels, to, job.x.step[3], job.x.step[1])
+        if found:
+            share_pixels(job, to, shares)
+    elif found:
+        job.tiles.combine(job.share_columns, job.w.kernel, job.w.stride, cells, shares)
+        job.tiles.copy(1, job.w.size, to, 0, job.x.step[3], cells + job.w.pad * job.item, 0, 1)
+    else:
+        clear(job, 1, job.w.size, to, 0, job.x.step[3])
 
 
 cdef void share_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
     cdef Job *job = <Job *>context
     cdef Py_ssize_t first = task // job.row_parts * job.units_per_task, unit, y
     cdef Py_ssize_t part = task % job.row_parts * job.rows
+    if not job.by_channel:
+        memset(scratch, 0, (job.w.kernel + job.share_columns) * job.item)
     for unit in range(first, least(first + job.units_per_task, job.units)):
         for y in range(part, least(part + job.rows, job.h.size)):
             share_row(job, unit, y, <char *>scratch)
 
 
+cdef void set_divisors(Job *job) noexcept:
+    """The windows' widths in the arrays' dtype."""
+    cdef Py_ssize_t i
+    for i in range(job.w.out):
+        if job.item == 4:
+            (<float *>job.divisors)[i] = <float>job.widths[i]
+        else:
+            (<double *>job.divisors)[i] = job.widths[i]
+
+
 def avg_pool2d_dx(dy, dx, dims, bint include_pad):
     cdef Job job
+    cdef size_t scratch
     job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
     borrow(dx, True, &job.x)
     borrow(dy, False, &job.y)
@@ -322,12 +349,22 @@ def avg_pool2d_dx(dy, dx, dims, bint include_pad):
     if job.images == 0:
         return
     cut_tasks(&job, job.h.size, job.w.size)
+    # whole vectors of windows that begin in a row; after them and before them none
+    job.share_columns = ceil_div((job.w.size - 1 + job.w.pad) // job.w.stride + 1,
+                                 job.tiles.lanes) * job.tiles.lanes
+    scratch = job.w.out * job.channels * job.item
+    if not job.by_channel:
+        scratch = (job.w.kernel + job.share_columns * (1 + job.w.stride)) * job.item
     set_areas(&job, dims, include_pad)
+    job.divisors = <char *>malloc(job.w.out * job.item)
     try:
-        run(share_task, &job, tasks_of(&job), dy.size * dims.kh * dims.kw // 2,
-            job.w.out * (job.channels if job.by_channel else 1) * job.item)
+        if job.divisors == NULL:
+            raise MemoryError("no memory for the windows' widths")
+        set_divisors(&job)
+        run(share_task, &job, tasks_of(&job), dy.size * dims.kh * dims.kw // 2, scratch)
     finally:
         free(job.heights)
+        free(job.divisors)
 
 
 cdef void scatter_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
