@@ -12,6 +12,7 @@ include "common.pxi"
 cdef enum:
     RESULTS_PER_TASK = 4096
     TASKS_PER_THREAD = 4
+    BLOCK_BYTES = 256 * 1024    # of planes that are transposed together
 
 
 cdef struct Axis:
@@ -198,8 +199,80 @@ cdef void pile_planes(Job *job) noexcept nogil:
         job.images = job.channels = 1
 
 
+# ---- narrow planes, transposed: lanes are channels ----
+
+cdef bint blocks_pay(Job *job) noexcept:
+    """Whether a row of results fills half a vector at most, and a block's planes fit in L2.
+
+    AlexNet's last pooling, NCHW, N = 16, with indices, AVX-512, one thread: 0.53 -> 0.33 ms;
+    13 results of 16 lanes lost (1.3 -> 1.9 ms).
+    """
+    cdef Py_ssize_t lanes = job.tiles.lanes
+    return (not job.by_channel and 2 * job.w.out <= lanes <= job.channels
+            and job.h.size * job.w.size * lanes * job.item <= BLOCK_BYTES)
+
+
+cdef void lay_block(View *v, char *memory, Py_ssize_t lanes, Py_ssize_t width) noexcept nogil:
+    """[row][column][lane]"""
+    v.at = memory
+    v.step[0], v.step[1], v.step[2], v.step[3] = 0, 1, width * lanes, lanes
+
+
+cdef void move_block(const fc_tiles *tiles, View *planes, char *at, View *block, Py_ssize_t height,
+                     Py_ssize_t width, Py_ssize_t channels, bint back) noexcept nogil:
+    """Planes from `at` on to a block, or back; row by row where there are gaps."""
+    cdef Py_ssize_t y, rows = height
+    cdef char *to
+    if planes.step[2] == width * planes.step[3]:
+        rows, width = 1, height * width
+    for y in range(rows):
+        to = block.at + y * block.step[2] * tiles.item
+        if back:
+            tiles.copy(channels, width, at, planes.step[1], planes.step[3], to, 1, block.step[3])
+        else:
+            tiles.copy(width, channels, to, block.step[3], 1, at, planes.step[3], planes.step[1])
+        at += planes.step[2] * tiles.item
+
+
+cdef void block_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
+    """As many planes of an image as a vector has lanes."""
+    cdef Job *job = <Job *>context
+    cdef Job block = job[0]
+    cdef Axis *h = &job.h
+    cdef Axis *w = &job.w
+    cdef Py_ssize_t lanes = job.tiles.lanes, parts = ceil_div(job.channels, lanes)
+    cdef Py_ssize_t unit = task // parts * job.channels + task % parts * lanes
+    cdef char *memory = <char *>scratch
+    cdef fc_windows p
+    block.channels = least(lanes, job.channels - task % parts * lanes)
+    block.by_channel = True
+    lay_block(&block.x, memory, lanes, w.size)
+    memory += h.size * w.size * lanes * job.item
+    lay_block(&block.y, memory, lanes, w.out)
+    memory += h.out * w.out * lanes * job.item
+    lay_block(&block.index, memory, lanes, w.out)
+    memory += h.out * w.out * lanes * sizeof(int32_t)
+    p.offset, p.taps = <Py_ssize_t *>memory, 0
+    p.index = <int32_t *>(p.offset + h.kernel * w.kernel)
+    lay_windows(&block, &p)
+    move_block(job.tiles, &job.x, unit_at(job, &job.x, unit, job.item), &block.x, h.size, w.size,
+               block.channels, False)
+    pool_unit(&block, &p, 0, 0, h.out)
+    move_block(job.tiles, &job.y, unit_at(job, &job.y, unit, job.item), &block.y, h.out, w.out,
+               block.channels, True)
+    if job.indexed:             # 32 bits, as floats have
+        move_block(runtime.tiles[0], &job.index, unit_at(job, &job.index, unit, 4), &block.index,
+                   h.out, w.out, block.channels, True)
+
+
+cdef size_t block_bytes(Job *job) noexcept:
+    cdef Py_ssize_t cells = job.h.size * job.w.size, results = job.h.out * job.w.out
+    return job.tiles.lanes * ((cells + results) * job.item + results * sizeof(int32_t))
+
+
 cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
     cdef Py_ssize_t taps = dims.kh * dims.kw
+    cdef size_t tap_bytes = taps * (sizeof(Py_ssize_t) + sizeof(int32_t))
     job.tiles, job.item = tiles_of(x), x.dtype.itemsize
     borrow(x, False, &job.x)
     borrow(y, True, &job.y)
@@ -213,9 +286,11 @@ cdef int pool(Job *job, object x, object y, object indices, object dims) except 
     if job.images == 0:
         return 0
     pile_planes(job)
+    if blocks_pay(job):
+        return run(block_task, job, job.images * ceil_div(job.channels, job.tiles.lanes),
+                   y.size * taps // 4, block_bytes(job) + tap_bytes)
     cut_tasks(job, job.h.out, job.w.out)
-    return run(pool_task, job, tasks_of(job), y.size * taps // 4,
-               taps * (sizeof(Py_ssize_t) + sizeof(int32_t)))
+    return run(pool_task, job, tasks_of(job), y.size * taps // 4, tap_bytes)
 
 
 def max_pool2d(x, y, indices, dims):
@@ -252,9 +327,12 @@ def avg_pool2d(x, y, dims, bint include_pad):
 
 cdef void clear(Job *job, Py_ssize_t rows, Py_ssize_t columns, char *to, Py_ssize_t row_step,
                 Py_ssize_t column_step) noexcept nogil:
+    """Zeros: at once where rows follow one another, as pixels with all their channels do."""
     cdef double zero = 0
     cdef Py_ssize_t r
     if column_step == 1:
+        if row_step == columns:
+            rows, columns = 1, rows * columns
         for r in range(rows):
             memset(to + r * row_step * job.item, 0, columns * job.item)
     else:
