@@ -64,8 +64,10 @@ cdef extern from "simd/fc.h" nogil:
                  Py_ssize_t y_lane, const void *x, Py_ssize_t x_row,
                  Py_ssize_t x_lane) noexcept nogil
         void divide(Py_ssize_t rows, Py_ssize_t lanes, void *y, const void *x,
-                    Py_ssize_t x_row, Py_ssize_t x_lane, double height,
-                    const double *width) noexcept nogil
+                    Py_ssize_t x_row, Py_ssize_t x_lane, double height, const void *width,
+                    int accumulate) noexcept nogil
+        void combine(Py_ssize_t count, Py_ssize_t kernel, Py_ssize_t stride, void *y,
+                     const void *x) noexcept nogil
         void add_at(const fc_scatter *p, void *y, const void *x,
                     const int32_t *index) noexcept nogil
         void add_rows(Py_ssize_t rows, Py_ssize_t lanes, double *total, const void *x,

@@ -104,7 +104,8 @@ typedef struct {
     void (*add)(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdiff_t y_lane,
                 const void *x, ptrdiff_t x_row, ptrdiff_t x_lane);
     void (*divide)(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
-                   ptrdiff_t x_lane, double height, const double *width);
+                   ptrdiff_t x_lane, double height, const void *width, int accumulate);
+    void (*combine)(ptrdiff_t count, ptrdiff_t kernel, ptrdiff_t stride, void *y, const void *x);
     void (*add_at)(const fc_scatter *p, void *y, const void *x, const int32_t *index);
     void (*add_rows)(ptrdiff_t rows, ptrdiff_t lanes, double *total, const void *x,
                      ptrdiff_t x_row, ptrdiff_t x_lane);

@@ -153,15 +153,73 @@ static void add(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdi
     }
 }
 
-/* y[r][l] = x[r][l] / (height · width[r]), y in one piece */
-static void divide(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
-                   ptrdiff_t x_lane, double height, const double *width)
+FC_INLINE void divide_lanes(real *y, const real *x, ptrdiff_t x_lane, fcv area, int n,
+                            int accumulate)
 {
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        real *to = (real *)y + r * lanes;
-        const real *from = (const real *)x + r * x_row;
-        real area = (real)(height * width[r]);
-        for (ptrdiff_t l = 0; l < lanes; l++) to[l] = from[l * x_lane] / area;
+    fcv share = fcv_div(load_lanes(x, x_lane, n), area);
+    if (accumulate) share = fcv_add(load_lanes(y, 1, n), share);
+    store_lanes(y, 1, share, n);
+}
+
+FC_INLINE void divide_by(ptrdiff_t rows, ptrdiff_t lanes, real *y, const real *x, ptrdiff_t x_row,
+                         const ptrdiff_t x_lane, real height, const real *width, int accumulate)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t l = 0; l < lanes; l += FC_LEN) {
+            int n = lanes - l < FC_LEN ? (int)(lanes - l) : FC_LEN;
+            divide_lanes(y + r * lanes + l, x + r * x_row + l * x_lane, x_lane,
+                         fcv_set1(height * width[r]), n, accumulate);
+        }
+}
+
+/* A single lane: rows are the lanes, each with an area of its own. */
+FC_INLINE void divide_rows(ptrdiff_t rows, real *y, const real *x, const ptrdiff_t x_row,
+                           real height, const real *width, int accumulate)
+{
+    for (ptrdiff_t r = 0; r < rows; r += FC_LEN) {
+        int n = rows - r < FC_LEN ? (int)(rows - r) : FC_LEN;
+        fcv area = fcv_mul(fcv_set1(height), load_lanes(width + r, 1, n));
+        if (n < FC_LEN) area = fcv_max(area, fcv_set1(1)); /* no division by 0 behind the end */
+        divide_lanes(y + r, x + r * x_row, x_row, area, n, accumulate);
+    }
+}
+
+/* y[r][l] = x[r][l] / (height · width[r]), y in one piece; or added to it */
+static void divide(ptrdiff_t rows, ptrdiff_t lanes, void *y, const void *x, ptrdiff_t x_row,
+                   ptrdiff_t x_lane, double height, const void *width, int accumulate)
+{
+    if (lanes == 1 && x_row == 1) divide_rows(rows, y, x, 1, (real)height, width, accumulate);
+    else if (lanes == 1) divide_rows(rows, y, x, x_row, (real)height, width, accumulate);
+    else if (x_lane == 1)
+        divide_by(rows, lanes, y, x, x_row, 1, (real)height, width, accumulate);
+    else divide_by(rows, lanes, y, x, x_row, x_lane, (real)height, width, accumulate);
+}
+
+/* Σ over taps j = phase, phase + stride, … below kernel of x[-(j / stride)] */
+FC_INLINE fcv sum_taps(const real *x, ptrdiff_t phase, const ptrdiff_t stride, ptrdiff_t kernel)
+{
+    fcv sum = fcv_zero();
+    for (; phase < kernel; phase += stride) sum = fcv_add(sum, fcv_load(x--));
+    return sum;
+}
+
+/* y[q·stride + r] = Σ over taps j = r, r + stride, … below kernel of x[q - j / stride]: what the
+ * cells of a row get from windows; whole vectors of q, x readable kernel numbers before them. */
+static void combine(ptrdiff_t count, ptrdiff_t kernel, ptrdiff_t stride, void *y, const void *x)
+{
+    const real *from = x;
+    real *to = y;
+    for (ptrdiff_t q = 0; q < count; q += FC_LEN, from += FC_LEN, to += FC_LEN * stride) {
+        if (stride == 1) {
+            fcv_store(to, sum_taps(from, 0, 1, kernel));
+        } else if (stride == 2) {
+            fcv even = sum_taps(from, 0, 2, kernel), odd = sum_taps(from, 1, 2, kernel);
+            fcv_store(to, fcv_zip_low(even, odd));
+            fcv_store(to + FC_LEN, fcv_zip_high(even, odd));
+        } else {
+            for (ptrdiff_t r = 0; r < stride; r++)
+                store_lanes(to + r, stride, sum_taps(from, r, stride, kernel), FC_LEN);
+        }
     }
 }
 

@@ -35,6 +35,7 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .mean_windows = mean_windows,
     .add = add,
     .divide = divide,
+    .combine = combine,
     .add_at = add_at,
     .add_rows = add_rows,
     .lrn = lrn,

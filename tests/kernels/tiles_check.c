@@ -185,11 +185,17 @@ static void check_sums(const fc_tiles *t, const fc_tiles *scalar, int lanes)
     char *x = numbers(3 * lanes, t->item), *y = numbers(3 * lanes, t->item);
     char *want = copy_of(y, 3 * lanes * t->item);
     double total[64] = {0}, wanted[64] = {0}, width[3] = {1, 2, 4};
+    float narrow[3] = {1, 2, 4};
+    const void *widths = t->item == 4 ? (void *)narrow : (void *)width;
     t->add(3, lanes, y, lanes, 1, x, lanes, 1);
     scalar->add(3, lanes, want, lanes, 1, x, lanes, 1);
     expect(t, "add", y, want, 3 * lanes, 0);
-    t->divide(3, lanes, y, x, lanes, 1, 2, width);
-    scalar->divide(3, lanes, want, x, lanes, 1, 2, width);
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        t->divide(3, lanes, y, x, lanes, 1, 2, widths, accumulate);
+        scalar->divide(3, lanes, want, x, lanes, 1, 2, widths, accumulate);
+        t->divide(3, 1, y, x, 1, 0, 2, widths, accumulate);
+        scalar->divide(3, 1, want, x, 1, 0, 2, widths, accumulate);
+    }
     expect(t, "divide", y, want, 3 * lanes, 0);
     t->add_rows(3, lanes, total, x, lanes, 1);
     scalar->add_rows(3, lanes, wanted, x, lanes, 1);
@@ -197,6 +203,17 @@ static void check_sums(const fc_tiles *t, const fc_tiles *scalar, int lanes)
         printf("%s add_rows: %d lanes differ\n", t->isa, lanes);
         failures++;
     }
+    free(x), free(y), free(want);
+}
+
+static void check_combine(const fc_tiles *t, const fc_tiles *scalar, int kernel, int stride)
+{
+    enum { COUNT = 48 }; /* whole vectors, of any instruction set */
+    char *x = numbers(kernel + COUNT, t->item), *y = numbers(COUNT * stride, t->item);
+    char *want = copy_of(y, COUNT * stride * t->item);
+    t->combine(COUNT, kernel, stride, y, x + kernel * t->item);
+    scalar->combine(COUNT, kernel, stride, want, x + kernel * t->item);
+    expect(t, "combine", y, want, COUNT * stride, 0);
     free(x), free(y), free(want);
 }
 
@@ -438,6 +455,8 @@ int main(void)
             check_loss(t, scalar, lanes);
         }
         check_winograd(t);
+        for (int kernel = 1; kernel < 8; kernel++)
+            for (int stride = 1; stride < 5; stride++) check_combine(t, scalar, kernel, stride);
         check_lrn(t, 0.75);
         check_lrn(t, 0.6);
         check_lrn_dx(t, scalar, 0.75);
