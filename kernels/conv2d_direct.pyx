@@ -13,6 +13,7 @@ include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"
 include "conv2d_phases.pxi"
 include "conv2d_planar.pxi"
+include "conv2d_depthwise.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -59,7 +60,9 @@ cdef void unroll_row(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
 
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
-    """Few filters: lanes are columns.  Returns whether the walk was done."""
+    """A channel alone, or few filters.  Returns whether the walk was done."""
+    if depthwise_forward(k, f, bias):
+        return True
     if not planar_pays(k):
         return False
     planar_walk(k, f, bias)
@@ -68,6 +71,9 @@ cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
 
 cdef object special_way(Walk *k):
     cdef Planes p
+    depthwise = depthwise_way(k)
+    if depthwise is not None:
+        return depthwise
     if not planar_pays(k):
         return None
     p.walk = k
@@ -82,7 +88,9 @@ cdef object special_way(Walk *k):
 
 
 cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
-    """A stride and few channels: all phases in one walk.  Returns whether dx was written."""
+    """A channel alone, or few under a stride.  Returns whether dx was written."""
+    if depthwise_dx(k, f, dims):
+        return True
     if dims.stride == (1, 1) or dims.dx_merged is None:
         return False
     read_axis(dims.dx_merged[0], &k.h)
@@ -123,6 +131,8 @@ def conv2d_dx(dy, w, dx, dims):
 
 
 def conv2d_dw(dy, x, dw, dims):
+    if depthwise_dw(dy, x, dw, dims):
+        return
     order = _memory_order(x) if dims.flattened else None
     if order is None:
         weights_gradient(dy, x, dw, dims)

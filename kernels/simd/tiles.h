@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "copy.h"
+#include "depthwise.h"
 #include "lrn.h"
 #include "pool.h"
 #include "product.h"
@@ -23,8 +24,14 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .rows = FC_ROWS,
     .vectors = FC_VECS,
     .lrn_pixels = LRN_PIXELS,
+    .depthwise_results = DEPTHWISE_RESULTS,
     .product = product,
     .copy = copy,
+    .depthwise = depthwise,
+    .depthwise_dw = depthwise_dw,
+    .lane_sums = lane_sums,
+    .split_columns = split_columns,
+    .join_columns = join_columns,
     .max_windows = max_windows,
     .mean_windows = mean_windows,
     .add = add,
