@@ -6,7 +6,8 @@
 #
 #              lanes      results of a tile   source
 #   by channel channels   columns             used where it lies; padding is a row of zeros
-#   by column  columns    rows                rows gathered, padded, in L1
+#   by column  columns    rows                the same; under a stride, or with other steps
+#                                             in memory, gathered into padded rows in L1
 #
 # Sources and results of a group may be several (filters per channel; dx then sums over
 # them).  dx under a stride is written phase by phase of the stride, a band at a time.
@@ -35,6 +36,8 @@ cdef struct Depthwise:
     View *bias
     Hull h, w
     bint by_channel
+    bint direct                 # results of a row are neighbours
+    bint in_place               # by column: source rows are used where they lie
     # a task: a band of rows × columns of results, of one image and a block of groups
     Py_ssize_t rows, columns, row_bands, column_bands, block, blocks
     Py_ssize_t entries          # pointers of a source row, or of the rows of a plane
@@ -90,37 +93,59 @@ cdef bint channels_first(Walk *k, View *a, View *b) noexcept nogil:
             and 2 * k.groups >= k.tiles.lanes)
 
 
+cdef void find_places(Depthwise *p, View *source, View *result) noexcept nogil:
+    """What lanes are, and which rows need no copy."""
+    p.by_channel = channels_first(p.walk, source, result)
+    p.direct = p.by_channel or p.w.phase[0].out_step * result.step[3] == 1
+    p.in_place = p.by_channel or (p.w.step == 1 and source.step[3] == 1)
+
+
+cdef inline Py_ssize_t rows_bytes(Depthwise *p, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """By column: gathered rows, or none; and sums that are copied."""
+    cdef Py_ssize_t pitch = ceil_div(read_by(&p.w, columns), p.w.step), bytes = 0
+    if not p.in_place:
+        bytes = p.walk.cin * read_by(&p.h, rows) * pitch * p.w.step
+    if not p.direct:
+        bytes += p.w.phases * rows * columns
+    return bytes * p.walk.item
+
+
 cdef Py_ssize_t depthwise_bytes(Depthwise *p, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-    """Of what a band reads: pointers by channel, gathered rows by column."""
+    """Of a task's scratch: pointers, gathered rows, sums that are copied, a row of zeros."""
     cdef Walk *k = p.walk
     if p.by_channel:
         return read_by(&p.h, rows) * entries_for(k, &p.w, columns) * sizeof(char *)
-    return ((k.cin * read_by(&p.h, rows) + 1) * k.item
-            * ceil_div(read_by(&p.w, columns), p.w.step) * p.w.step)
+    return (k.cin * entries_for(k, &p.h, rows) * sizeof(char *) + rows_bytes(p, rows, columns)
+            + (read_by(&p.w, columns) + p.w.step) * k.item)
+
+
+cdef inline Py_ssize_t fewer_rows(Depthwise *p, Py_ssize_t least_rows) noexcept nogil:
+    """About half as many, whole tiles of them by column."""
+    cdef Py_ssize_t tile = 1 if p.by_channel else p.walk.tiles.depthwise_results
+    return most(least_rows, ceil_div(ceil_div(p.rows, 2), tile) * tile)
 
 
 cdef bint cut_depthwise(Depthwise *p, Py_ssize_t wanted) noexcept nogil:
     """Bands that fit, and enough of them; False where not even the smallest fits."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t tile = k.tiles.depthwise_results, least_rows, units
+    cdef Py_ssize_t tile = k.tiles.depthwise_results
     cdef Py_ssize_t narrow = tile if p.by_channel else k.tiles.lanes
-    least_rows = 1 if p.by_channel else least(tile, p.h.results)
+    cdef Py_ssize_t least_rows = 1 if p.by_channel else least(tile, p.h.results), units
     p.columns, p.rows = p.w.results, p.h.results
     while p.columns > narrow and depthwise_bytes(p, least_rows, p.columns) > ROWS_BYTES:
         p.columns = ceil_div(p.columns, 2)
     p.column_bands = ceil_div(p.w.results, p.columns)
     while p.rows > least_rows and depthwise_bytes(p, p.rows, p.columns) > ROWS_BYTES:
-        p.rows = most(least_rows, ceil_div(p.rows - 1, tile) * tile - tile)
-    p.block = least(k.groups, BLOCK) if p.by_channel else k.groups
+        p.rows = most(least_rows, (p.rows - 1) // tile * tile)
+    p.block = least(k.groups, BLOCK) if p.by_channel else 1
     p.blocks = ceil_div(k.groups, p.block)
-    units = k.images * p.column_bands
-    while (p.by_channel and p.rows > 1
-           and units * p.blocks * ceil_div(p.h.results, p.rows) < wanted):
-        p.rows = ceil_div(p.rows, 2)
+    units = k.images * p.column_bands * p.blocks
+    while p.rows > 2 * least_rows and units * ceil_div(p.h.results, p.rows) < wanted:
+        p.rows = fewer_rows(p, least_rows)
     p.row_bands = ceil_div(p.h.results, p.rows)
     if not p.by_channel:
-        p.blocks = least(k.groups, ceil_div(wanted, most(units * p.row_bands, 1)))
-        p.block = ceil_div(k.groups, p.blocks)
+        units = k.images * p.column_bands * p.row_bands
+        p.block = ceil_div(k.groups, least(k.groups, ceil_div(wanted, units)))
         p.blocks = ceil_div(k.groups, p.block)
     return depthwise_bytes(p, p.rows, p.columns) <= BAND_BYTES
 
@@ -136,8 +161,8 @@ cdef void lay_depthwise(Depthwise *p) noexcept nogil:
     pointers = (read_by(&p.h, p.rows) if p.by_channel else k.cin) * p.entries
     p.at_table = aligned(zeros)
     p.at_rows = p.at_table + aligned(pointers * sizeof(char *))
-    p.at_sums = p.at_rows + (0 if p.by_channel else aligned(k.cin * p.plane * k.item))
-    p.at_total = p.at_sums + (0 if p.by_channel else
+    p.at_sums = p.at_rows + (0 if p.in_place else aligned(k.cin * p.plane * k.item))
+    p.at_total = p.at_sums + (0 if p.direct else
                               aligned(p.w.phases * p.rows * p.columns * k.item))
     p.scratch = p.at_total
 
@@ -174,20 +199,32 @@ cdef inline char *at_pixel(Walk *k, View *v, Py_ssize_t image, Py_ssize_t channe
 
 # ---- the source of a band ----
 
-cdef void point_at_rows(Depthwise *p, Rectangle *b, char *scratch) noexcept nogil:
-    """By column: gathered rows, all zeros yet, and where each is; beyond the plane, zeros."""
+cdef void point_at_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scratch) noexcept nogil:
+    """By column: the rows of the sources of a group, where they lie; beyond them, zeros.
+
+    Gathered ones are first filled with zeros: gather_rows writes what lies inside the plane.
+    """
     cdef Walk *k = p.walk
-    cdef char **table = <char **>(scratch + p.at_table)
-    cdef Py_ssize_t first = p.h.first + b.row * p.h.step, count = read_by(&p.h, b.rows)
-    cdef Py_ssize_t row = p.pitch * p.w.step * k.item, s, u
-    memset(scratch, 0, row)
-    memset(scratch + p.at_rows, 0, k.cin * p.plane * k.item)
+    cdef const char **table = <const char **>(scratch + p.at_table)
+    cdef Py_ssize_t y = p.h.first + b.row * p.h.step, s, u
+    cdef Py_ssize_t top = least(most(-y, 0), p.entries)
+    cdef Py_ssize_t end = most(least(read_by(&p.h, b.rows), k.h.size_in - y), top)
+    cdef Py_ssize_t row = k.source.step[2] * k.item
+    cdef char *at
+    if not p.in_place:
+        row = p.pitch * p.w.step * k.item
+        memset(scratch + p.at_rows, 0, k.cin * p.plane * k.item)
     for s in range(k.cin):
-        for u in range(p.entries):
-            if u < count and 0 <= first + u < k.h.size_in:
-                table[s * p.entries + u] = scratch + p.at_rows + s * p.plane * k.item + u * row
-            else:
-                table[s * p.entries + u] = scratch
+        at = scratch + p.at_rows + s * p.plane * k.item
+        if p.in_place:
+            at = at_pixel(k, &k.source, b.image, group * k.cin + s, y, p.w.first + b.column)
+        for u in range(top):
+            table[u] = scratch
+        for u in range(top, end):
+            table[u] = at + u * row
+        for u in range(end, p.entries):
+            table[u] = scratch
+        table += p.entries
 
 
 cdef void gather_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scratch) noexcept nogil:
@@ -207,6 +244,16 @@ cdef void gather_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scratc
             at_pixel(k, &k.source, b.image, group * k.cin + s, y + top, x + left),
             k.source.step[2], k.source.step[3],
         )
+
+
+cdef inline void readable(Depthwise *p, Rectangle *b, fc_depthwise *q) noexcept nogil:
+    """Which elements of the rows are inside x: of those of scratch, all."""
+    cdef Py_ssize_t x = p.w.first + b.column
+    q.low, q.high = 0, p.pitch * p.w.step
+    if p.by_channel:
+        q.high = b.groups
+    elif p.in_place:
+        q.low, q.high = most(-x, 0), least(p.walk.w.size_in - x, q.high)
 
 
 cdef void point_at_pixels(Depthwise *p, Rectangle *b, char *scratch) noexcept nogil:
@@ -249,6 +296,7 @@ cdef void by_channel_task(void *context, Py_ssize_t task, void *scratch) noexcep
     cdef Axis *w
     cdef fc_depthwise q
     point_at_pixels(p, &b, <char *>scratch)
+    readable(p, &b, &q)
     q.sources, q.lanes, q.w_lane, q.relu, q.offset = 1, b.groups, 1, k.relu, p.offset
     q.x_source = q.w_source = 0
     q.bias = NULL
@@ -278,12 +326,20 @@ cdef void by_column_task(void *context, Py_ssize_t task, void *scratch) noexcept
     cdef Walk *k = p.walk
     cdef Rectangle b = rectangle_of(p, task // p.blocks, task % p.blocks)
     cdef Py_ssize_t group, m, r
-    point_at_rows(p, &b, <char *>scratch)
+    memset(scratch, 0, p.pitch * p.w.step * k.item)
     for group in range(b.group, b.group + b.groups):
-        gather_rows(p, &b, group, <char *>scratch)
+        place_group(p, &b, group, <char *>scratch)
         for m in range(k.cout):
             for r in range(p.h.phases):
                 rows_of_phase(p, &b, group, m, &p.h.phase[r], <char *>scratch)
+
+
+cdef inline void place_group(Depthwise *p, Rectangle *b, Py_ssize_t group,
+                             char *scratch) noexcept nogil:
+    if p.in_place or group == b.group:
+        point_at_rows(p, b, group, scratch)
+    if not p.in_place:
+        gather_rows(p, b, group, scratch)
 
 
 cdef void rows_of_phase(Depthwise *p, Rectangle *b, Py_ssize_t group, Py_ssize_t m, Axis *h,
@@ -292,7 +348,6 @@ cdef void rows_of_phase(Depthwise *p, Rectangle *b, Py_ssize_t group, Py_ssize_t
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
     cdef Py_ssize_t c, channel = group * k.cout + m, row = h.out_first + b.row * h.out_step
-    cdef bint direct = p.w.phase[0].out_step * k.result.step[3] == 1
     cdef const void **table = <const void **>(scratch + p.at_table)
     cdef char *to
     cdef Axis *w
@@ -301,8 +356,9 @@ cdef void rows_of_phase(Depthwise *p, Rectangle *b, Py_ssize_t group, Py_ssize_t
     q.x_source, q.x_across, q.w_lane, q.relu = p.entries, 0, 0, k.relu
     q.w_source, q.w_along = f.in_step, h.k_step * f.w.step[2]
     q.results = least(b.rows, h.size_out - b.row)
-    q.y_step = h.out_step * k.result.step[2] if direct else p.columns
+    q.y_step = h.out_step * k.result.step[2] if p.direct else p.columns
     q.offset = p.offset
+    readable(p, b, &q)
     q.bias = NULL
     if p.bias != NULL:
         q.bias = p.bias.at + channel * p.bias.step[0] * k.item
@@ -313,12 +369,12 @@ cdef void rows_of_phase(Depthwise *p, Rectangle *b, Py_ssize_t group, Py_ssize_t
         q.w = f.w.at + k.item * (group * f.group_step + m * f.out_step
                                  + h.k_first * f.w.step[2] + w.k_first * f.w.step[3])
         to = scratch + p.at_sums + c * p.rows * p.columns * k.item
-        if direct:
+        if p.direct:
             to = at_pixel(k, &k.result, b.image, channel, row, w.out_first + b.column)
         if q.results > 0 and q.lanes > 0:
             k.tiles.depthwise(&q, table + (h.first - p.h.first), to)
         q.offset += w.taps
-    if not direct and q.results > 0:
+    if not p.direct and q.results > 0:
         scatter_rows(p, b, channel, row, h.out_step * k.result.step[2], q.results,
                      scratch + p.at_sums)
 
@@ -370,7 +426,7 @@ cdef bint plan_depthwise(Depthwise *p, View *source, View *result) noexcept:
     """Whether it pays; then how it is cut."""
     if not depthwise_pays(p.walk) or p.walk.images == 0:
         return False
-    p.by_channel = channels_first(p.walk, source, result)
+    find_places(p, source, result)
     if not cut_depthwise(p, TASKS_PER_THREAD * get_num_threads()):
         return False
     lay_depthwise(p)
@@ -449,15 +505,18 @@ cdef object depthwise_way(Walk *k):
     p.walk = k
     hull_of(&p.h, &k.h, 1)
     hull_of(&p.w, &k.w, 1)
-    if not plan_depthwise(&p, &k.source, &k.source):
+    # (of the source only the channels' step is known, and then the columns')
+    k.source.step[3] = k.result.step[3] = k.groups * k.cin if k.source.step[1] == 1 else 1
+    k.result.step[1] = k.source.step[1]
+    if not plan_depthwise(&p, &k.source, &k.result):
         return None
     lanes = "channels" if p.by_channel else "columns"
     return {
         "way": f"depthwise: lanes are {lanes}, {k.tiles.depthwise_results} results a tile; "
                f"{k.images * p.row_bands * p.column_bands} bands of {p.rows} x {p.columns} "
                f"results, {p.block} groups a task",
-        "copies": "x is read where it lies; filters are transposed" if p.by_channel else
-                  "rows of x are gathered, padded; filters are read where they lie",
+        "copies": ("x is read where it lies" if p.in_place else "rows of x are gathered, padded")
+                  + ("; filters are transposed" if p.by_channel else ""),
         "scratch": f"{p.scratch / 1024:.0f} KiB per thread",
     }
 
@@ -502,6 +561,7 @@ cdef void dw_by_channel(void *context, Py_ssize_t task, void *scratch) noexcept 
     for unit in range(part * units // p.parts, (part + 1) * units // p.parts):
         b = rectangle_of(p, unit, block)
         point_at_pixels(p, &b, <char *>scratch)
+        readable(p, &b, &q)
         q.results = b.columns
         for i in range(b.rows):
             k.tiles.depthwise_dw(&q, table + i * k.h.step * p.entries,
@@ -520,17 +580,18 @@ cdef void dw_by_column(void *context, Py_ssize_t task, void *scratch) noexcept n
     cdef char *dy
     cdef Rectangle b = rectangle_of(p, 0, block)
     cdef fc_depthwise q
+    memset(scratch, 0, p.pitch * p.w.step * k.item)
     memset(total, 0, b.groups * k.cout * size)
     dw_taps(p, &q)
     for unit in range(part * units // p.parts, (part + 1) * units // p.parts):
         b = rectangle_of(p, unit, block)
-        point_at_rows(p, &b, <char *>scratch)
+        readable(p, &b, &q)
         q.results, q.lanes, q.y_step = b.rows, b.columns, g.dy.step[2]
         for group in range(b.groups):
-            gather_rows(p, &b, b.group + group, <char *>scratch)
+            place_group(p, &b, b.group + group, <char *>scratch)
             for m in range(k.cout):
                 dy = at_pixel(k, &g.dy, b.image, (b.group + group) * k.cout + m, b.row, b.column)
-                if g.dy.step[3] != 1:
+                if not p.direct:
                     q.y_step = p.columns
                     k.tiles.copy(b.rows, b.columns, <char *>scratch + p.at_sums, p.columns, 1,
                                  dy, g.dy.step[2], g.dy.step[3])
@@ -549,8 +610,8 @@ cdef bint plan_dw(Depthwise *p, View *dy) noexcept:
     """Bands, blocks and parts that no number of threads changes."""
     cdef Walk *k = p.walk
     cdef Py_ssize_t size, units
-    p.by_channel = channels_first(k, &k.source, dy)
-    if not cut_depthwise(p, 1):
+    find_places(p, &k.source, dy)
+    if not cut_depthwise(p, DW_TASKS):
         return False
     p.lanes = k.tiles.lanes
     if p.by_channel:

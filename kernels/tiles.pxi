@@ -16,7 +16,7 @@ cdef extern from "simd/fc.h" nogil:
 
     ctypedef struct fc_depthwise:
         Py_ssize_t sources, across, along, step, dilation, results, lanes
-        Py_ssize_t x_source, x_across
+        Py_ssize_t x_source, x_across, low, high
         const Py_ssize_t *offset
         const void *w
         Py_ssize_t w_source, w_across, w_along, w_lane

@@ -5,16 +5,56 @@
  * for the usual windows each vector is loaded once for all results of the tile that it
  * serves: 9 loads and 3 weights for 21 FMAs of a 3-tap window.  7 divides 224, 112, 56 … 7.
  */
-enum { DEPTHWISE_RESULTS = 7 };
+enum { DEPTHWISE_RESULTS = 7, DEPTHWISE_ALONG = 7 };
 
-FC_INLINE fcv depthwise_load(const real *x, int n, const int whole)
+/* Which lanes of a vector are read: all of them if `whole`, else [from, to). */
+typedef struct {
+    int from, to;
+} fc_part;
+
+FC_INLINE int depthwise_clamp(ptrdiff_t i, int most)
 {
-    return whole ? fcv_load(x) : fcv_load_tail(x, n);
+    return i < 0 ? 0 : i > most ? most : (int)i;
 }
 
-FC_INLINE fcv depthwise_weight(const real *w, int n, const int by_lane, const int whole)
+/* Of n lanes from `column` on of x's rows, those inside of them. */
+FC_INLINE fc_part depthwise_part(const fc_depthwise *p, ptrdiff_t column, int n)
 {
-    return by_lane ? depthwise_load(w, n, whole) : fcv_set1(*w);
+    fc_part part = {depthwise_clamp(p->low - column, n), depthwise_clamp(p->high - column, n)};
+    return part;
+}
+
+FC_INLINE fcv depthwise_load(const real *x, fc_part part, const int whole)
+{
+    return whole ? fcv_load(x) : fcv_load_part(x, part.from, part.to);
+}
+
+FC_INLINE void depthwise_store(real *y, fcv a, ptrdiff_t n)
+{
+    if (n >= FC_LEN) fcv_store(y, a);
+    else if (n > 0) fcv_store_tail(y, a, (int)n);
+}
+
+FC_INLINE fcv depthwise_weight(const real *w, int n, const int by_lane)
+{
+    if (!by_lane) return fcv_set1(*w);
+    return n == FC_LEN ? fcv_load(w) : fcv_load_tail(w, n);
+}
+
+/* Where no vector crosses the ends of x's rows, whatever the tap. */
+typedef struct {
+    ptrdiff_t first, last;
+} fc_inner;
+
+FC_INLINE fc_inner depthwise_inner(const fc_depthwise *p)
+{
+    fc_inner inner = {p->low, p->high - FC_LEN};
+    for (ptrdiff_t a = 0; a < p->across; a++) {
+        if (p->low - p->offset[a] > inner.first) inner.first = p->low - p->offset[a];
+        if (p->high - FC_LEN - p->offset[a] < inner.last)
+            inner.last = p->high - FC_LEN - p->offset[a];
+    }
+    return inner;
 }
 
 /* The taps along one row of pointers; `along` 0: any number of them, each loaded for itself. */
@@ -22,14 +62,15 @@ FC_INLINE void depthwise_row(const fc_depthwise *p, const real *const *x, const 
                              ptrdiff_t at, int n, fcv *sum, const int along, const int step,
                              const int by_lane, const int whole)
 {
+    const fc_part part = whole ? (fc_part){0, 0} : depthwise_part(p, at, n);
     if (along) {
-        fcv tap[along ? along : 1];
+        fcv tap[DEPTHWISE_ALONG];
 #pragma GCC unroll 7
         for (int b = 0; b < along; b++)
-            tap[b] = depthwise_weight(w + b * p->w_along, n, by_lane, whole);
+            tap[b] = depthwise_weight(w + b * p->w_along, n, by_lane);
 #pragma GCC unroll 24
         for (int u = 0; u < (DEPTHWISE_RESULTS - 1) * step + along; u++) {
-            fcv v = depthwise_load(x[u] + at, n, whole);
+            fcv v = depthwise_load(x[u] + at, part, whole);
 #pragma GCC unroll 7
             for (int b = 0; b < along; b++) {
                 int r = u - b;
@@ -40,11 +81,11 @@ FC_INLINE void depthwise_row(const fc_depthwise *p, const real *const *x, const 
         return;
     }
     for (ptrdiff_t b = 0; b < p->along; b++) {
-        fcv tap = depthwise_weight(w + b * p->w_along, n, by_lane, whole);
+        fcv tap = depthwise_weight(w + b * p->w_along, n, by_lane);
         const real *const *from = x + b * p->dilation;
 #pragma GCC unroll 7
         for (int r = 0; r < DEPTHWISE_RESULTS; r++)
-            sum[r] = fcv_fma(depthwise_load(from[r * p->step] + at, n, whole), tap, sum[r]);
+            sum[r] = fcv_fma(depthwise_load(from[r * p->step] + at, part, whole), tap, sum[r]);
     }
 }
 
@@ -55,7 +96,7 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
     const ptrdiff_t lane = by_lane ? at : 0;
     const real *w = (const real *)p->w + lane;
     fcv sum[DEPTHWISE_RESULTS], first = fcv_zero();
-    if (p->bias) first = depthwise_weight((const real *)p->bias + lane, n, by_lane, whole);
+    if (p->bias) first = depthwise_weight((const real *)p->bias + lane, n, by_lane);
 #pragma GCC unroll 7
     for (int r = 0; r < DEPTHWISE_RESULTS; r++) sum[r] = first;
     for (ptrdiff_t s = 0; s < p->sources; s++)
@@ -67,8 +108,7 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
     for (int r = 0; r < DEPTHWISE_RESULTS; r++) {
         if (r >= results) break;
         fcv value = p->relu ? fcv_max(fcv_zero(), sum[r]) : sum[r]; /* NaN stays NaN */
-        if (whole) fcv_store(y + r * p->y_step + at, value);
-        else fcv_store_tail(y + r * p->y_step + at, value, n);
+        depthwise_store(y + r * p->y_step + at, value, n);
     }
 }
 
@@ -76,16 +116,18 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
 FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real *y,
                                const int along, const int step, const int by_lane)
 {
-    const ptrdiff_t lanes = p->lanes;
+    const fc_inner inner = depthwise_inner(p);
+    const int n = p->lanes < FC_LEN ? (int)p->lanes : FC_LEN;
     for (ptrdiff_t r = 0; r < p->results; r += DEPTHWISE_RESULTS) {
         ptrdiff_t left = p->results - r;
         int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
-        if (lanes < FC_LEN)
-            depthwise_tile(p, x, y, results, 0, (int)lanes, along, step, by_lane, 0);
-        else
-            for (ptrdiff_t at = 0; at < lanes; at += FC_LEN)
-                depthwise_tile(p, x, y, results, at + FC_LEN <= lanes ? at : lanes - FC_LEN,
-                               FC_LEN, along, step, by_lane, 1);
+        for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
+            ptrdiff_t at = first + n <= p->lanes ? first : p->lanes - n;
+            if (n == FC_LEN && inner.first <= at && at <= inner.last)
+                depthwise_tile(p, x, y, results, at, FC_LEN, along, step, by_lane, 1);
+            else
+                depthwise_tile(p, x, y, results, at, n, along, step, by_lane, 0);
+        }
         x += DEPTHWISE_RESULTS * p->step;
         y += DEPTHWISE_RESULTS * p->y_step;
     }
@@ -119,13 +161,14 @@ FC_INLINE void depthwise_dw_row(const fc_depthwise *p, const real *const *x, con
                                 real *total, ptrdiff_t at, int n, const int results,
                                 const int along, const int step, const int whole)
 {
+    const fc_part part = whole ? (fc_part){0, 0} : depthwise_part(p, at, n);
     if (along) {
-        fcv sum[along ? along : 1];
+        fcv sum[DEPTHWISE_ALONG];
 #pragma GCC unroll 7
         for (int b = 0; b < along; b++) sum[b] = fcv_load(total + b * p->w_along);
 #pragma GCC unroll 24
         for (int u = 0; u < (results - 1) * step + along; u++) {
-            fcv v = depthwise_load(x[u] + at, n, whole);
+            fcv v = depthwise_load(x[u] + at, part, whole);
 #pragma GCC unroll 7
             for (int b = 0; b < along; b++) {
                 int r = u - b;
@@ -142,7 +185,7 @@ FC_INLINE void depthwise_dw_row(const fc_depthwise *p, const real *const *x, con
         fcv sum = fcv_load(total + b * p->w_along);
 #pragma GCC unroll 7
         for (int r = 0; r < results; r++)
-            sum = fcv_fma(depthwise_load(from[r * p->step] + at, n, whole), dy[r], sum);
+            sum = fcv_fma(depthwise_load(from[r * p->step] + at, part, whole), dy[r], sum);
         fcv_store(total + b * p->w_along, sum);
     }
 }
@@ -154,33 +197,36 @@ FC_INLINE void depthwise_dw_tile(const fc_depthwise *p, const real *const *x, co
     fcv grad[DEPTHWISE_RESULTS];
 #pragma GCC unroll 7
     for (int r = 0; r < results; r++)
-        grad[r] = depthwise_load(dy + r * p->y_step + at, n, whole);
+        grad[r] = depthwise_weight(dy + r * p->y_step + at, n, 1);
     for (ptrdiff_t a = 0; a < p->across; a++)
         depthwise_dw_row(p, x + a * p->x_across, grad, total + a * p->w_across + at * p->w_lane,
                          at + p->offset[a], n, results, along, step, whole);
 }
 
-FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, const real *const *x, const real *dy,
-                                  real *total, const int results, const int along,
-                                  const int step)
+FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, fc_inner inner, const real *const *x,
+                                  const real *dy, real *total, const int results,
+                                  const int along, const int step)
 {
-    ptrdiff_t at = 0;
-    for (; at + FC_LEN <= p->lanes; at += FC_LEN)
-        depthwise_dw_tile(p, x, dy, total, at, FC_LEN, results, along, step, 1);
-    if (at < p->lanes)
-        depthwise_dw_tile(p, x, dy, total, at, (int)(p->lanes - at), results, along, step, 0);
+    for (ptrdiff_t at = 0; at < p->lanes; at += FC_LEN) {
+        int n = p->lanes - at < FC_LEN ? (int)(p->lanes - at) : FC_LEN;
+        if (n == FC_LEN && inner.first <= at && at <= inner.last)
+            depthwise_dw_tile(p, x, dy, total, at, FC_LEN, results, along, step, 1);
+        else
+            depthwise_dw_tile(p, x, dy, total, at, n, results, along, step, 0);
+    }
 }
 
 /* Only results that exist: what lies beside them, times 0, might be NaN. */
 FC_INLINE void depthwise_dw_tiles(const fc_depthwise *p, const real *const *x, const real *dy,
                                   real *total, const int along, const int step)
 {
+    const fc_inner inner = depthwise_inner(p);
     ptrdiff_t r = 0;
     for (; r + DEPTHWISE_RESULTS <= p->results; r += DEPTHWISE_RESULTS)
-        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, DEPTHWISE_RESULTS,
-                           along, step);
+        depthwise_dw_lanes(p, inner, x + r * p->step, dy + r * p->y_step, total,
+                           DEPTHWISE_RESULTS, along, step);
     for (; r < p->results; r++)
-        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0);
+        depthwise_dw_lanes(p, inner, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0);
 }
 
 static void depthwise_dw(const fc_depthwise *p, const void *const *rows, const void *dy,
@@ -231,17 +277,30 @@ FC_INLINE void copy_row(ptrdiff_t n, real *y, const real *x)
 
 FC_INLINE void split_row(ptrdiff_t n, real *even, real *odd, const real *x)
 {
-    ptrdiff_t i = 0; /* pairs */
-    for (; 2 * i + 2 * FC_LEN < n; i += FC_LEN) {
-        fcv low = fcv_load(x + 2 * i), high = fcv_load(x + 2 * i + FC_LEN);
-        fcv_store(even + i, fcv_even(low, high));
-        low = fcv_load(x + 2 * i + 1), high = fcv_load(x + 2 * i + 1 + FC_LEN);
-        fcv_store(odd + i, fcv_even(low, high));
+    for (; n >= 2 * FC_LEN; n -= 2 * FC_LEN, x += 2 * FC_LEN, even += FC_LEN, odd += FC_LEN) {
+        fcv low = fcv_load(x), high = fcv_load(x + FC_LEN);
+        fcv_store(even, fcv_even(low, high));
+        fcv_store(odd, fcv_odd(low, high));
     }
-    for (; 2 * i < n; i++) {
-        even[i] = x[2 * i];
-        if (2 * i + 1 < n) odd[i] = x[2 * i + 1];
+    if (n == 0) return;
+    fcv low = fcv_load_part(x, 0, depthwise_clamp(n, FC_LEN));
+    fcv high = fcv_load_part(x + FC_LEN, 0, depthwise_clamp(n - FC_LEN, FC_LEN));
+    depthwise_store(even, fcv_even(low, high), (n + 1) / 2);
+    depthwise_store(odd, fcv_odd(low, high), n / 2);
+}
+
+FC_INLINE void join_row(ptrdiff_t n, real *y, const real *even, const real *odd)
+{
+    for (; n >= 2 * FC_LEN; n -= 2 * FC_LEN, y += 2 * FC_LEN, even += FC_LEN, odd += FC_LEN) {
+        fcv low = fcv_load(even), high = fcv_load(odd);
+        fcv_store(y, fcv_zip_low(low, high));
+        fcv_store(y + FC_LEN, fcv_zip_high(low, high));
     }
+    if (n == 0) return;
+    fcv low = fcv_load_part(even, 0, (int)(n + 1) / 2);
+    fcv high = fcv_load_part(odd, 0, (int)n / 2);
+    depthwise_store(y, fcv_zip_low(low, high), n);
+    depthwise_store(y + FC_LEN, fcv_zip_high(low, high), n - FC_LEN);
 }
 
 /* Column c of x goes to place first + c of a row whose every step-th place is kept together:
@@ -272,18 +331,7 @@ static void split_columns(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step, ptr
 static void join_columns(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row,
                          const void *even, const void *odd, ptrdiff_t x_row)
 {
-    real *to = y;
-    const real *a = even, *b = odd;
-    for (ptrdiff_t r = 0; r < rows; r++, to += y_row, a += x_row, b += x_row) {
-        ptrdiff_t i = 0;
-        for (; FC_LEN > 1 && 2 * (i + FC_LEN) <= columns; i += FC_LEN) {
-            fcv low = fcv_load(a + i), high = fcv_load(b + i);
-            fcv_store(to + 2 * i, fcv_zip_low(low, high));
-            fcv_store(to + 2 * i + FC_LEN, fcv_zip_high(low, high));
-        }
-        for (; 2 * i < columns; i++) {
-            to[2 * i] = a[i];
-            if (2 * i + 1 < columns) to[2 * i + 1] = b[i];
-        }
-    }
+    for (ptrdiff_t r = 0; r < rows; r++)
+        join_row(columns, (real *)y + r * y_row, (const real *)even + r * x_row,
+                 (const real *)odd + r * x_row);
 }

@@ -36,10 +36,11 @@ typedef struct {
  *     x[s·x_source + a·x_across + r·step + b·dilation][offset[a] + l]
  *     · w[s·w_source + a·w_across + b·w_along + l·w_lane]
  * for results r and lanes l; to it comes bias[l·w_lane]; then max(·, 0) with relu.
- * x are pointers, as many as whole tiles of `depthwise_results` results name. */
+ * x are pointers, as many as whole tiles of `depthwise_results` results name, to rows of
+ * which [low, high) may be read; beside that is padding: zeros. */
 typedef struct {
     ptrdiff_t sources, across, along, step, dilation, results, lanes;
-    ptrdiff_t x_source, x_across;
+    ptrdiff_t x_source, x_across, low, high;
     const ptrdiff_t *offset; /* [across] */
     const void *w;
     ptrdiff_t w_source, w_across, w_along, w_lane; /* w_lane: 0 or 1 */

@@ -20,6 +20,10 @@ FC_INLINE fcv fcv_load(const real *p) { return _mm512_loadu_pd(p); }
 FC_INLINE void fcv_store(real *p, fcv a) { _mm512_storeu_pd(p, a); }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm512_maskz_loadu_pd(fc_mask(n), p); }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_pd(p, fc_mask(n), a); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    return _mm512_maskz_loadu_pd((fcm)(fc_mask(to) & ~fc_mask(from)), p);
+}
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_pd(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_pd(a, b); }
 FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm512_mul_pd(a, b); }
@@ -38,6 +42,10 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_pd(c, b
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
+FC_INLINE fcv fcv_odd(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
 }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
 {
@@ -64,6 +72,10 @@ FC_INLINE fcv fcv_load(const real *p) { return _mm512_loadu_ps(p); }
 FC_INLINE void fcv_store(real *p, fcv a) { _mm512_storeu_ps(p, a); }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm512_maskz_loadu_ps(fc_mask(n), p); }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_ps(p, fc_mask(n), a); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    return _mm512_maskz_loadu_ps((fcm)(fc_mask(to) & ~fc_mask(from)), p);
+}
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_ps(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_ps(a, b); }
 FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm512_mul_ps(a, b); }
@@ -82,6 +94,11 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_ps(c, b
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_odd(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(a, lanes, b);
 }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b)

@@ -8,7 +8,8 @@
  *   FC_ROWS, FC_VECS   largest tile of the product: rows × vectors of columns
  *
  * and the functions below.  n of a tail is 0 < n < FC_LEN: lanes from n on are read as 0
- * and not written, and memory behind them is not touched.
+ * and not written, and memory behind them is not touched.  A part is lanes [from, to) of
+ * [0, FC_LEN], perhaps none of them.
  */
 #include <math.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ FC_INLINE fcv fcv_load(const real *p) { return *p; }
 FC_INLINE void fcv_store(real *p, fcv a) { *p = a; }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return n ? *p : 0; }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { if (n) *p = a; }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to) { return from < to ? *p : 0; }
 
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return a + b; }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return a - b; }
@@ -48,8 +50,9 @@ FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return (a != a) | (b != b); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return a | b; }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
 
-/* every second lane of a then b: lanes 0, 2, 4, … */
+/* every second lane of a then b: lanes 0, 2, 4, …; lanes 1, 3, 5, … */
 FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { (void)a; return b; }
 
 /* a and b interleaved, a0 b0 a1 b1 …: the first FC_LEN numbers of that, and the rest */
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }

@@ -37,6 +37,7 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
     return _mm_or_pd(_mm_and_pd(c, a), _mm_andnot_pd(c, b));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_pd(_mm_set1_epi64x(i)); }
@@ -82,10 +83,17 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
     return _mm_or_ps(_mm_and_ps(c, a), _mm_andnot_ps(c, b));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_ps(a, b); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_ps(_mm_set1_epi32(i)); }
 
 #endif
 
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    real t[FC_LEN] = {0};
+    for (int i = from; i < to; i++) t[i] = p[i];
+    return fcv_load(t);
+}
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
