@@ -20,6 +20,7 @@ cdef enum:
     BLOCK = 256                 # channels of a task, where lanes are channels
     BLOCK_BYTES = 256 * 1024    # of the totals of a task of dw
     DW_TASKS = 16               # whatever the number of threads
+    MOST_PHASES = 64            # of a stride: strides up to 8
 
 
 # One axis of all phases: what they read together.
@@ -48,11 +49,17 @@ cdef struct Depthwise:
     Py_ssize_t parts, lanes     # lanes: of a tap's total, of all groups
     char *total                 # [part]
     # parts of a thread's scratch
-    size_t at_table, at_rows, at_sums, at_total, scratch
+    size_t at_table, at_rows, at_sums, at_calls, at_total, scratch
 
 
 cdef struct Rectangle:
     Py_ssize_t image, row, rows, column, columns, group, groups
+
+
+# By column, a pair of phases: the call for one filter, and where its arrays begin.
+cdef struct PhaseCall:
+    fc_depthwise q
+    Py_ssize_t entry, w, y
 
 
 # ---- geometry ----
@@ -162,8 +169,9 @@ cdef void lay_depthwise(Depthwise *p) noexcept nogil:
     p.at_table = aligned(zeros)
     p.at_rows = p.at_table + aligned(pointers * sizeof(char *))
     p.at_sums = p.at_rows + (0 if p.in_place else aligned(k.cin * p.plane * k.item))
-    p.at_total = p.at_sums + (0 if p.direct else
+    p.at_calls = p.at_sums + (0 if p.direct else
                               aligned(p.w.phases * p.rows * p.columns * k.item))
+    p.at_total = p.at_calls + aligned(p.h.phases * p.w.phases * sizeof(PhaseCall))
     p.scratch = p.at_total
 
 
@@ -256,6 +264,14 @@ cdef inline void readable(Depthwise *p, Rectangle *b, fc_depthwise *q) noexcept 
         q.low, q.high = most(-x, 0), least(p.walk.w.size_in - x, q.high)
 
 
+cdef inline void place_group(Depthwise *p, Rectangle *b, Py_ssize_t group,
+                             char *scratch) noexcept nogil:
+    if p.in_place or group == b.group:
+        point_at_rows(p, b, group, scratch)
+    if not p.in_place:
+        gather_rows(p, b, group, scratch)
+
+
 cdef void point_at_pixels(Depthwise *p, Rectangle *b, char *scratch) noexcept nogil:
     """By channel: the first channel of each pixel; of padding, zeros."""
     cdef Walk *k = p.walk
@@ -298,6 +314,7 @@ cdef void by_channel_task(void *context, Py_ssize_t task, void *scratch) noexcep
     point_at_pixels(p, &b, <char *>scratch)
     readable(p, &b, &q)
     q.sources, q.lanes, q.w_lane, q.relu, q.offset = 1, b.groups, 1, k.relu, p.offset
+    q.least_offset = q.most_offset = 0
     q.x_source = q.w_source = 0
     q.bias = NULL
     if p.bias != NULL:
@@ -322,68 +339,86 @@ cdef void by_channel_task(void *context, Py_ssize_t task, void *scratch) noexcep
 
 
 cdef void by_column_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
+    """Plane by plane of a block of groups: every phase of a band's rows."""
     cdef Depthwise *p = <Depthwise *>context
     cdef Walk *k = p.walk
+    cdef Filters *f = p.filters
     cdef Rectangle b = rectangle_of(p, task // p.blocks, task % p.blocks)
-    cdef Py_ssize_t group, m, r
+    cdef PhaseCall *calls = <PhaseCall *>(<char *>scratch + p.at_calls)
+    cdef PhaseCall *call
+    cdef Py_ssize_t group, m, i, channel
+    cdef char *y
     memset(scratch, 0, p.pitch * p.w.step * k.item)
+    set_calls(p, &b, calls)
     for group in range(b.group, b.group + b.groups):
         place_group(p, &b, group, <char *>scratch)
         for m in range(k.cout):
-            for r in range(p.h.phases):
-                rows_of_phase(p, &b, group, m, &p.h.phase[r], <char *>scratch)
+            channel = group * k.cout + m
+            y = <char *>scratch + p.at_sums
+            if p.direct:
+                y = at_pixel(k, &k.result, b.image, channel, 0, 0)
+            for i in range(p.h.phases * p.w.phases):
+                call = calls + i
+                call.q.w = f.w.at + (group * f.group_step + m * f.out_step + call.w) * k.item
+                if p.bias != NULL:
+                    call.q.bias = p.bias.at + channel * p.bias.step[0] * k.item
+                if call.q.results > 0 and call.q.lanes > 0:
+                    k.tiles.depthwise(
+                        &call.q, <const void **>(<char *>scratch + p.at_table) + call.entry,
+                        y + call.y * k.item,
+                    )
+                if not p.direct and (i + 1) % p.w.phases == 0 and call.q.results > 0:
+                    scatter_rows(p, &b, channel, &p.h.phase[i // p.w.phases], call.q.results,
+                                 <char *>scratch + p.at_sums)
 
 
-cdef inline void place_group(Depthwise *p, Rectangle *b, Py_ssize_t group,
-                             char *scratch) noexcept nogil:
-    if p.in_place or group == b.group:
-        point_at_rows(p, b, group, scratch)
-    if not p.in_place:
-        gather_rows(p, b, group, scratch)
-
-
-cdef void rows_of_phase(Depthwise *p, Rectangle *b, Py_ssize_t group, Py_ssize_t m, Axis *h,
-                        char *scratch) noexcept nogil:
-    """One filter's rows of one phase, with all phases of their columns."""
+cdef void set_calls(Depthwise *p, Rectangle *b, PhaseCall *call) noexcept nogil:
+    """By column: what the calls for a band have in common, of each pair of phases."""
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
-    cdef Py_ssize_t c, channel = group * k.cout + m, row = h.out_first + b.row * h.out_step
-    cdef const void **table = <const void **>(scratch + p.at_table)
-    cdef char *to
+    cdef Py_ssize_t r, c, taps
+    cdef Axis *h
     cdef Axis *w
-    cdef fc_depthwise q
-    q.sources, q.along, q.step, q.dilation = k.cin, h.taps, h.step, h.dilation
-    q.x_source, q.x_across, q.w_lane, q.relu = p.entries, 0, 0, k.relu
-    q.w_source, q.w_along = f.in_step, h.k_step * f.w.step[2]
-    q.results = least(b.rows, h.size_out - b.row)
-    q.y_step = h.out_step * k.result.step[2] if p.direct else p.columns
-    q.offset = p.offset
-    readable(p, b, &q)
-    q.bias = NULL
-    if p.bias != NULL:
-        q.bias = p.bias.at + channel * p.bias.step[0] * k.item
-    for c in range(p.w.phases):
-        w = &p.w.phase[c]
-        q.across, q.w_across = w.taps, w.k_step * f.w.step[3]
-        q.lanes = least(b.columns, w.size_out - b.column)
-        q.w = f.w.at + k.item * (group * f.group_step + m * f.out_step
-                                 + h.k_first * f.w.step[2] + w.k_first * f.w.step[3])
-        to = scratch + p.at_sums + c * p.rows * p.columns * k.item
-        if p.direct:
-            to = at_pixel(k, &k.result, b.image, channel, row, w.out_first + b.column)
-        if q.results > 0 and q.lanes > 0:
-            k.tiles.depthwise(&q, table + (h.first - p.h.first), to)
-        q.offset += w.taps
-    if not p.direct and q.results > 0:
-        scatter_rows(p, b, channel, row, h.out_step * k.result.step[2], q.results,
-                     scratch + p.at_sums)
+    for r in range(p.h.phases):
+        taps = 0
+        for c in range(p.w.phases):
+            h, w = &p.h.phase[r], &p.w.phase[c]
+            readable(p, b, &call.q)
+            call.q.sources, call.q.x_source, call.q.x_across = k.cin, p.entries, 0
+            call.q.across, call.q.along = w.taps, h.taps
+            call.q.step, call.q.dilation = h.step, h.dilation
+            set_offsets(&call.q, p.offset + taps)
+            call.q.w_source, call.q.w_lane = f.in_step, 0
+            call.q.w_across, call.q.w_along = w.k_step * f.w.step[3], h.k_step * f.w.step[2]
+            call.q.results = least(b.rows, h.size_out - b.row)
+            call.q.lanes = least(b.columns, w.size_out - b.column)
+            call.q.bias, call.q.relu = NULL, k.relu
+            call.entry = h.first - p.h.first
+            call.w = h.k_first * f.w.step[2] + w.k_first * f.w.step[3]
+            call.y, call.q.y_step = c * p.rows * p.columns, p.columns
+            if p.direct:
+                call.q.y_step = h.out_step * k.result.step[2]
+                call.y = ((h.out_first + b.row * h.out_step) * k.result.step[2]
+                          + (w.out_first + b.column) * k.result.step[3])
+            taps += w.taps
+            call += 1
 
 
-cdef void scatter_rows(Depthwise *p, Rectangle *b, Py_ssize_t channel, Py_ssize_t row,
-                       Py_ssize_t row_step, Py_ssize_t rows, char *sums) noexcept nogil:
+cdef inline void set_offsets(fc_depthwise *q, const Py_ssize_t *offset) noexcept nogil:
+    cdef Py_ssize_t a
+    q.offset = offset
+    q.least_offset = q.most_offset = 0
+    for a in range(q.across):
+        q.least_offset = least(q.least_offset, offset[a])
+        q.most_offset = most(q.most_offset, offset[a])
+
+
+cdef void scatter_rows(Depthwise *p, Rectangle *b, Py_ssize_t channel, Axis *h, Py_ssize_t rows,
+                       char *sums) noexcept nogil:
     """Rows by phase of the column to where they belong; of two phases at once."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t c, columns, even
+    cdef Py_ssize_t c, columns, even, row = h.out_first + b.row * h.out_step
+    cdef Py_ssize_t row_step = h.out_step * k.result.step[2]
     cdef size_t size = p.rows * p.columns * k.item
     cdef Axis *w = p.w.phase
     if p.w.phases == 2 and w.out_step == 2 and k.result.step[3] == 1:
@@ -424,7 +459,8 @@ cdef void pack_depthwise(Depthwise *p) noexcept nogil:
 
 cdef bint plan_depthwise(Depthwise *p, View *source, View *result) noexcept:
     """Whether it pays; then how it is cut."""
-    if not depthwise_pays(p.walk) or p.walk.images == 0:
+    if (not depthwise_pays(p.walk) or p.walk.images == 0
+            or p.h.phases * p.w.phases > MOST_PHASES):
         return False
     find_places(p, source, result)
     if not cut_depthwise(p, TASKS_PER_THREAD * get_num_threads()):
@@ -531,7 +567,7 @@ cdef struct DepthwiseGradient:
 
 cdef void dw_taps(Depthwise *p, fc_depthwise *q) noexcept nogil:
     q.sources, q.x_source, q.w_source, q.bias, q.relu = 1, 0, 0, NULL, False
-    q.w, q.offset = NULL, p.offset
+    q.w = NULL
     if p.by_channel:
         q.across, q.along = p.walk.h.taps, p.walk.w.taps
         q.step, q.dilation = p.walk.w.step, p.walk.w.dilation
@@ -541,6 +577,7 @@ cdef void dw_taps(Depthwise *p, fc_depthwise *q) noexcept nogil:
         q.across, q.along = p.walk.w.taps, p.walk.h.taps
         q.step, q.dilation, q.x_across = p.walk.h.step, p.walk.h.dilation, 0
         q.w_across, q.w_along, q.w_lane = p.lanes, q.across * p.lanes, 0
+    set_offsets(q, p.offset)
 
 
 cdef void dw_by_channel(void *context, Py_ssize_t task, void *scratch) noexcept nogil:

@@ -18,6 +18,7 @@ cdef extern from "simd/fc.h" nogil:
         Py_ssize_t sources, across, along, step, dilation, results, lanes
         Py_ssize_t x_source, x_across, low, high
         const Py_ssize_t *offset
+        Py_ssize_t least_offset, most_offset
         const void *w
         Py_ssize_t w_source, w_across, w_along, w_lane
         const void *bias

@@ -41,20 +41,10 @@ FC_INLINE fcv depthwise_weight(const real *w, int n, const int by_lane)
     return n == FC_LEN ? fcv_load(w) : fcv_load_tail(w, n);
 }
 
-/* Where no vector crosses the ends of x's rows, whatever the tap. */
-typedef struct {
-    ptrdiff_t first, last;
-} fc_inner;
-
-FC_INLINE fc_inner depthwise_inner(const fc_depthwise *p)
+/* Whether no tap of the vector at `at` crosses an end of x's rows. */
+FC_INLINE int depthwise_inside(const fc_depthwise *p, ptrdiff_t at)
 {
-    fc_inner inner = {p->low, p->high - FC_LEN};
-    for (ptrdiff_t a = 0; a < p->across; a++) {
-        if (p->low - p->offset[a] > inner.first) inner.first = p->low - p->offset[a];
-        if (p->high - FC_LEN - p->offset[a] < inner.last)
-            inner.last = p->high - FC_LEN - p->offset[a];
-    }
-    return inner;
+    return at + p->least_offset >= p->low && at + p->most_offset + FC_LEN <= p->high;
 }
 
 /* The taps along one row of pointers; `along` 0: any number of them, each loaded for itself. */
@@ -116,14 +106,13 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
 FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real *y,
                                const int along, const int step, const int by_lane)
 {
-    const fc_inner inner = depthwise_inner(p);
     const int n = p->lanes < FC_LEN ? (int)p->lanes : FC_LEN;
     for (ptrdiff_t r = 0; r < p->results; r += DEPTHWISE_RESULTS) {
         ptrdiff_t left = p->results - r;
         int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
         for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
             ptrdiff_t at = first + n <= p->lanes ? first : p->lanes - n;
-            if (n == FC_LEN && inner.first <= at && at <= inner.last)
+            if (n == FC_LEN && depthwise_inside(p, at))
                 depthwise_tile(p, x, y, results, at, FC_LEN, along, step, by_lane, 1);
             else
                 depthwise_tile(p, x, y, results, at, n, along, step, by_lane, 0);
@@ -203,13 +192,13 @@ FC_INLINE void depthwise_dw_tile(const fc_depthwise *p, const real *const *x, co
                          at + p->offset[a], n, results, along, step, whole);
 }
 
-FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, fc_inner inner, const real *const *x,
+FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, const real *const *x,
                                   const real *dy, real *total, const int results,
                                   const int along, const int step)
 {
     for (ptrdiff_t at = 0; at < p->lanes; at += FC_LEN) {
         int n = p->lanes - at < FC_LEN ? (int)(p->lanes - at) : FC_LEN;
-        if (n == FC_LEN && inner.first <= at && at <= inner.last)
+        if (n == FC_LEN && depthwise_inside(p, at))
             depthwise_dw_tile(p, x, dy, total, at, FC_LEN, results, along, step, 1);
         else
             depthwise_dw_tile(p, x, dy, total, at, n, results, along, step, 0);
@@ -220,13 +209,12 @@ FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, fc_inner inner, const r
 FC_INLINE void depthwise_dw_tiles(const fc_depthwise *p, const real *const *x, const real *dy,
                                   real *total, const int along, const int step)
 {
-    const fc_inner inner = depthwise_inner(p);
     ptrdiff_t r = 0;
     for (; r + DEPTHWISE_RESULTS <= p->results; r += DEPTHWISE_RESULTS)
-        depthwise_dw_lanes(p, inner, x + r * p->step, dy + r * p->y_step, total,
+        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total,
                            DEPTHWISE_RESULTS, along, step);
     for (; r < p->results; r++)
-        depthwise_dw_lanes(p, inner, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0);
+        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0);
 }
 
 static void depthwise_dw(const fc_depthwise *p, const void *const *rows, const void *dy,

@@ -41,7 +41,8 @@ typedef struct {
 typedef struct {
     ptrdiff_t sources, across, along, step, dilation, results, lanes;
     ptrdiff_t x_source, x_across, low, high;
-    const ptrdiff_t *offset; /* [across] */
+    const ptrdiff_t *offset; /* [across], from least_offset to most_offset */
+    ptrdiff_t least_offset, most_offset;
     const void *w;
     ptrdiff_t w_source, w_across, w_along, w_lane; /* w_lane: 0 or 1 */
     const void *bias;
