@@ -43,6 +43,7 @@ cdef struct Depthwise:
     Py_ssize_t rows, columns, row_bands, column_bands, block, blocks
     Py_ssize_t entries          # pointers of a source row, or of the rows of a plane
     Py_ssize_t pitch, plane     # by column: elements of a gathered row's phase, of a plane
+    Py_ssize_t sizes[2]         # pixels of a plane of the source, of the result
     Py_ssize_t *offset          # [kw] by column, of each phase in turn; [kh] zeros by channel
     char *weights               # by channel: [taps][groups], then the bias
     # dw
@@ -100,18 +101,40 @@ cdef bint channels_first(Walk *k, View *a, View *b) noexcept nogil:
             and 2 * k.groups >= k.tiles.lanes)
 
 
+cdef inline Py_ssize_t plane_pixels(Walk *k, View *result) noexcept nogil:
+    return k.h.size_in * k.w.size_in + result.size[2] * result.size[3]
+
+
+cdef bint transposing_pays(Depthwise *p, View *result) noexcept nogil:
+    """Small planes, in which columns fill few lanes, or every second one is read."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t lanes = k.tiles.lanes
+    cdef bint strided = p.w.step > 1 or p.w.phases > 1
+    return (k.cin * k.cout == 1 and k.groups >= lanes
+            and 2 * p.w.results < (3 * lanes if strided else lanes)
+            and plane_pixels(k, result) * lanes * k.item <= BLOCK_BYTES)
+
+
 cdef void find_places(Depthwise *p, View *source, View *result) noexcept nogil:
     """What lanes are, and which rows need no copy."""
-    p.by_channel = channels_first(p.walk, source, result)
-    p.direct = p.by_channel or p.w.phase[0].out_step * result.step[3] == 1
-    p.in_place = p.by_channel or (p.w.step == 1 and source.step[3] == 1)
+    cdef bint last = channels_first(p.walk, source, result)
+    p.by_channel = last or transposing_pays(p, result)
+    p.direct = last or (not p.by_channel and p.w.phase[0].out_step * result.step[3] == 1)
+    p.in_place = last or (not p.by_channel and p.w.step == 1 and source.step[3] == 1)
+    p.sizes[0], p.sizes[1] = p.walk.h.size_in * p.walk.w.size_in, result.size[2] * result.size[3]
+
+
+cdef inline Py_ssize_t row_pitch(Depthwise *p, Py_ssize_t columns) noexcept nogil:
+    """Whole vectors: of 3 taps under a stride of 2, two are aligned."""
+    cdef Py_ssize_t lanes = p.walk.tiles.lanes
+    return ceil_div(ceil_div(read_by(&p.w, columns), p.w.step), lanes) * lanes
 
 
 cdef inline Py_ssize_t rows_bytes(Depthwise *p, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """By column: gathered rows, or none; and sums that are copied."""
-    cdef Py_ssize_t pitch = ceil_div(read_by(&p.w, columns), p.w.step), bytes = 0
+    cdef Py_ssize_t bytes = 0
     if not p.in_place:
-        bytes = p.walk.cin * read_by(&p.h, rows) * pitch * p.w.step
+        bytes = p.walk.cin * read_by(&p.h, rows) * row_pitch(p, columns) * p.w.step
     if not p.direct:
         bytes += p.w.phases * rows * columns
     return bytes * p.walk.item
@@ -123,13 +146,25 @@ cdef Py_ssize_t depthwise_bytes(Depthwise *p, Py_ssize_t rows, Py_ssize_t column
     if p.by_channel:
         return read_by(&p.h, rows) * entries_for(k, &p.w, columns) * sizeof(char *)
     return (k.cin * entries_for(k, &p.h, rows) * sizeof(char *) + rows_bytes(p, rows, columns)
-            + (read_by(&p.w, columns) + p.w.step) * k.item)
+            + row_pitch(p, columns) * p.w.step * k.item)
 
 
 cdef inline Py_ssize_t fewer_rows(Depthwise *p, Py_ssize_t least_rows) noexcept nogil:
     """About half as many, whole tiles of them by column."""
     cdef Py_ssize_t tile = 1 if p.by_channel else p.walk.tiles.depthwise_results
     return most(least_rows, ceil_div(ceil_div(p.rows, 2), tile) * tile)
+
+
+cdef bint cut_transposed(Depthwise *p, Py_ssize_t wanted) noexcept nogil:
+    """Whole planes of as many channels as stay in L1, and leave enough tasks."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t lanes = k.tiles.lanes, channel = (p.sizes[0] + p.sizes[1]) * k.item
+    p.block = most(1, least(2 * ROWS_BYTES // (channel * lanes), BLOCK // lanes))
+    p.block = least(p.block, ceil_div(ceil_div(k.groups * k.images, wanted), lanes)) * lanes
+    p.block = least(most(p.block, lanes), k.groups)
+    p.blocks = ceil_div(k.groups, p.block)
+    p.row_bands = p.column_bands = 1
+    return depthwise_bytes(p, p.rows, p.columns) <= BAND_BYTES
 
 
 cdef bint cut_depthwise(Depthwise *p, Py_ssize_t wanted) noexcept nogil:
@@ -139,6 +174,8 @@ cdef bint cut_depthwise(Depthwise *p, Py_ssize_t wanted) noexcept nogil:
     cdef Py_ssize_t narrow = tile if p.by_channel else k.tiles.lanes
     cdef Py_ssize_t least_rows = 1 if p.by_channel else least(tile, p.h.results), units
     p.columns, p.rows = p.w.results, p.h.results
+    if p.by_channel and not p.in_place:
+        return cut_transposed(p, wanted)
     while p.columns > narrow and depthwise_bytes(p, least_rows, p.columns) > ROWS_BYTES:
         p.columns = ceil_div(p.columns, 2)
     p.column_bands = ceil_div(p.w.results, p.columns)
@@ -160,17 +197,19 @@ cdef bint cut_depthwise(Depthwise *p, Py_ssize_t wanted) noexcept nogil:
 cdef void lay_depthwise(Depthwise *p) noexcept nogil:
     """Scratch of a task: zeros, pointers, gathered rows, results that are copied."""
     cdef Walk *k = p.walk
-    cdef size_t zeros, pointers
+    cdef size_t zeros, pointers, source, sums
     p.entries = entries_for(k, &p.w, p.columns) if p.by_channel else entries_for(k, &p.h, p.rows)
-    p.pitch = ceil_div(read_by(&p.w, p.columns), p.w.step)
+    p.pitch = row_pitch(p, p.columns)
     p.plane = read_by(&p.h, p.rows) * p.pitch * p.w.step
     zeros = (p.block if p.by_channel else p.pitch * p.w.step) * k.item
     pointers = (read_by(&p.h, p.rows) if p.by_channel else k.cin) * p.entries
     p.at_table = aligned(zeros)
     p.at_rows = p.at_table + aligned(pointers * sizeof(char *))
-    p.at_sums = p.at_rows + (0 if p.in_place else aligned(k.cin * p.plane * k.item))
-    p.at_calls = p.at_sums + (0 if p.direct else
-                              aligned(p.w.phases * p.rows * p.columns * k.item))
+    source, sums = k.cin * p.plane, p.w.phases * p.rows * p.columns
+    if p.by_channel:
+        source, sums = p.sizes[0] * p.block, p.sizes[1] * p.block
+    p.at_sums = p.at_rows + (0 if p.in_place else aligned(source * k.item))
+    p.at_calls = p.at_sums + (0 if p.direct else aligned(sums * k.item))
     p.at_total = p.at_calls + aligned(p.h.phases * p.w.phases * sizeof(PhaseCall))
     p.scratch = p.at_total
 
@@ -272,15 +311,48 @@ cdef inline void place_group(Depthwise *p, Rectangle *b, Py_ssize_t group,
         gather_rows(p, b, group, scratch)
 
 
+cdef View transposed(Depthwise *p, Rectangle *b, char *at, Py_ssize_t width) noexcept nogil:
+    """A block of one image in scratch, [pixels][channels], as if it were all of the array."""
+    cdef View v
+    v.at = at - b.group * p.walk.item
+    v.step[0], v.step[1], v.step[2], v.step[3] = 0, 1, width * p.block, p.block
+    return v
+
+
+cdef void copy_planes(Depthwise *p, Rectangle *b, View *to, View *source, Py_ssize_t height,
+                      Py_ssize_t width) noexcept nogil:
+    """A block of one image from one memory to another: rows, or planes where they are one."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t row
+    if to.step[2] == width * to.step[3] and source.step[2] == width * source.step[3]:
+        height, width = 1, height * width
+    for row in range(height):
+        k.tiles.copy(width, b.groups, at_pixel(k, to, b.image, b.group, row, 0), to.step[3],
+                     to.step[1], at_pixel(k, source, b.image, b.group, row, 0), source.step[3],
+                     source.step[1])
+
+
+cdef View source_pixels(Depthwise *p, Rectangle *b, char *scratch) noexcept nogil:
+    """By channel: the source, or a transposed block of it."""
+    cdef Walk *k = p.walk
+    cdef View v
+    if p.in_place:
+        return k.source
+    v = transposed(p, b, scratch + p.at_rows, k.w.size_in)
+    copy_planes(p, b, &v, &k.source, k.h.size_in, k.w.size_in)
+    return v
+
+
 cdef void point_at_pixels(Depthwise *p, Rectangle *b, char *scratch) noexcept nogil:
     """By channel: the first channel of each pixel; of padding, zeros."""
     cdef Walk *k = p.walk
+    cdef View source = source_pixels(p, b, scratch)
     cdef char **table = <char **>(scratch + p.at_table)
     cdef Py_ssize_t y, x = p.w.first + b.column * p.w.step, u, v
     cdef Py_ssize_t columns = read_by(&p.w, b.columns)
     cdef Py_ssize_t left = least(most(-x, 0), columns)
     cdef Py_ssize_t right = most(least(k.w.size_in - x, columns), left)
-    cdef Py_ssize_t step = k.source.step[3] * k.item
+    cdef Py_ssize_t step = source.step[3] * k.item
     cdef char *at
     memset(scratch, 0, b.groups * k.item)
     for u in range(read_by(&p.h, b.rows)):
@@ -289,7 +361,7 @@ cdef void point_at_pixels(Depthwise *p, Rectangle *b, char *scratch) noexcept no
             for v in range(p.entries):
                 table[v] = scratch
         else:
-            at = at_pixel(k, &k.source, b.image, b.group, y, x)
+            at = at_pixel(k, &source, b.image, b.group, y, x)
             for v in range(left):
                 table[v] = scratch
             for v in range(left, right):
@@ -311,6 +383,9 @@ cdef void by_channel_task(void *context, Py_ssize_t task, void *scratch) noexcep
     cdef Axis *h
     cdef Axis *w
     cdef fc_depthwise q
+    cdef View result = k.result
+    if not p.direct:
+        result = transposed(p, &b, <char *>scratch + p.at_sums, k.result.size[3])
     point_at_pixels(p, &b, <char *>scratch)
     readable(p, &b, &q)
     q.sources, q.lanes, q.w_lane, q.relu, q.offset = 1, b.groups, 1, k.relu, p.offset
@@ -327,15 +402,17 @@ cdef void by_channel_task(void *context, Py_ssize_t task, void *scratch) noexcep
             q.w = p.weights + ((h.k_first * width + w.k_first) * lanes + b.group) * k.item
             q.w_across, q.w_along = h.k_step * width * lanes, w.k_step * lanes
             q.results = least(b.columns, w.size_out - b.column)
-            q.y_step = w.out_step * k.result.step[3]
+            q.y_step = w.out_step * result.step[3]
             for i in range(least(b.rows, h.size_out - b.row)):
                 k.tiles.depthwise(
                     &q, table + (h.first - p.h.first + i * h.step) * p.entries
                     + w.first - p.w.first,
-                    at_pixel(k, &k.result, b.image, b.group,
+                    at_pixel(k, &result, b.image, b.group,
                              h.out_first + (b.row + i) * h.out_step,
                              w.out_first + b.column * w.out_step),
                 )
+    if not p.direct:
+        copy_planes(p, &b, &k.result, &result, k.result.size[2], k.result.size[3])
 
 
 cdef void by_column_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
@@ -544,6 +621,7 @@ cdef object depthwise_way(Walk *k):
     # (of the source only the channels' step is known, and then the columns')
     k.source.step[3] = k.result.step[3] = k.groups * k.cin if k.source.step[1] == 1 else 1
     k.result.step[1] = k.source.step[1]
+    k.result.size[2], k.result.size[3] = k.h.size_out, k.w.size_out
     if not plan_depthwise(&p, &k.source, &k.result):
         return None
     lanes = "channels" if p.by_channel else "columns"
@@ -590,19 +668,24 @@ cdef void dw_by_channel(void *context, Py_ssize_t task, void *scratch) noexcept 
     cdef const void **table = <const void **>(<char *>scratch + p.at_table)
     cdef char *total = p.total + (part * k.depth * p.lanes + block * p.block) * k.item
     cdef Rectangle b = rectangle_of(p, 0, block)
+    cdef View dy = g.dy
     cdef fc_depthwise q
     for t in range(k.depth):
         memset(total + t * p.lanes * k.item, 0, least(p.block, p.lanes - b.group) * k.item)
     dw_taps(p, &q)
-    q.lanes, q.y_step = b.groups, g.dy.step[3]
+    if not p.direct:
+        dy = transposed(p, &b, <char *>scratch + p.at_sums, dy.size[3])
+    q.lanes, q.y_step = b.groups, dy.step[3]
     for unit in range(part * units // p.parts, (part + 1) * units // p.parts):
         b = rectangle_of(p, unit, block)
         point_at_pixels(p, &b, <char *>scratch)
+        if not p.direct:
+            copy_planes(p, &b, &dy, &g.dy, g.dy.size[2], g.dy.size[3])
         readable(p, &b, &q)
         q.results = b.columns
         for i in range(b.rows):
             k.tiles.depthwise_dw(&q, table + i * k.h.step * p.entries,
-                                 at_pixel(k, &g.dy, b.image, b.group, b.row + i, b.column), total)
+                                 at_pixel(k, &dy, b.image, b.group, b.row + i, b.column), total)
 
 
 cdef void dw_by_column(void *context, Py_ssize_t task, void *scratch) noexcept nogil:

@@ -102,7 +102,8 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
     }
 }
 
-/* The last vector overlaps the one before it: its lanes get the same sums twice. */
+/* The last vector, where it would reach beyond x, overlaps the one before it: its lanes get
+ * the same sums twice. */
 FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real *y,
                                const int along, const int step, const int by_lane)
 {
@@ -111,8 +112,10 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
         ptrdiff_t left = p->results - r;
         int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
         for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
-            ptrdiff_t at = first + n <= p->lanes ? first : p->lanes - n;
-            if (n == FC_LEN && depthwise_inside(p, at))
+            ptrdiff_t left = p->lanes - first, at = left < n ? p->lanes - n : first;
+            if (!by_lane && depthwise_inside(p, first))
+                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, along, step, 0, 1);
+            else if (n == FC_LEN && depthwise_inside(p, at))
                 depthwise_tile(p, x, y, results, at, FC_LEN, along, step, by_lane, 1);
             else
                 depthwise_tile(p, x, y, results, at, n, along, step, by_lane, 0);
@@ -131,6 +134,8 @@ FC_INLINE void depthwise_windows(const fc_depthwise *p, const real *const *x, re
                                  const int by_lane)
 {
     if (depthwise_is(p, 3, 1)) depthwise_tiles(p, x, y, 3, 1, by_lane);
+    else if (depthwise_is(p, 1, 1)) depthwise_tiles(p, x, y, 1, 1, by_lane);
+    else if (depthwise_is(p, 2, 1)) depthwise_tiles(p, x, y, 2, 1, by_lane);
     else if (depthwise_is(p, 3, 2)) depthwise_tiles(p, x, y, 3, 2, by_lane);
     else if (depthwise_is(p, 5, 1)) depthwise_tiles(p, x, y, 5, 1, by_lane);
     else if (depthwise_is(p, 5, 2)) depthwise_tiles(p, x, y, 5, 2, by_lane);
