@@ -80,8 +80,8 @@ FC_INLINE void depthwise_row(const fc_depthwise *p, const real *const *x, const 
 }
 
 FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real *y, int results,
-                              ptrdiff_t at, int n, const int along, const int step,
-                              const int by_lane, const int whole)
+                              ptrdiff_t at, int n, const int across, const int along,
+                              const int step, const int by_lane, const int whole)
 {
     const ptrdiff_t lane = by_lane ? at : 0;
     const real *w = (const real *)p->w + lane;
@@ -89,8 +89,10 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
     if (p->bias) first = depthwise_weight((const real *)p->bias + lane, n, by_lane);
 #pragma GCC unroll 7
     for (int r = 0; r < DEPTHWISE_RESULTS; r++) sum[r] = first;
-    for (ptrdiff_t s = 0; s < p->sources; s++)
-        for (ptrdiff_t a = 0; a < p->across; a++)
+    const ptrdiff_t sources = across ? 1 : p->sources, taps = across ? across : p->across;
+    for (ptrdiff_t s = 0; s < sources; s++)
+#pragma GCC unroll 3
+        for (ptrdiff_t a = 0; a < taps; a++)
             depthwise_row(p, x + s * p->x_source + a * p->x_across,
                           w + s * p->w_source + a * p->w_across, at + p->offset[a], n, sum,
                           along, step, by_lane, whole);
@@ -104,9 +106,11 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
 
 /* The last vector, where it would reach beyond x, overlaps the one before it: its lanes get
  * the same sums twice. */
-FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real *y,
-                               const int along, const int step, const int by_lane)
+FC_INLINE void depthwise_tiles(const fc_depthwise *of, const real *const *x, real *y,
+                               const int across, const int along, const int step,
+                               const int by_lane)
 {
+    const fc_depthwise own = *of, *p = &own; /* which no store to y can change */
     const int n = p->lanes < FC_LEN ? (int)p->lanes : FC_LEN;
     for (ptrdiff_t r = 0; r < p->results; r += DEPTHWISE_RESULTS) {
         ptrdiff_t left = p->results - r;
@@ -114,33 +118,35 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
         for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
             ptrdiff_t left = p->lanes - first, at = left < n ? p->lanes - n : first;
             if (!by_lane && depthwise_inside(p, first))
-                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, along, step, 0, 1);
+                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, across, along,
+                               step, 0, 1);
             else if (n == FC_LEN && depthwise_inside(p, at))
-                depthwise_tile(p, x, y, results, at, FC_LEN, along, step, by_lane, 1);
+                depthwise_tile(p, x, y, results, at, FC_LEN, across, along, step, by_lane, 1);
             else
-                depthwise_tile(p, x, y, results, at, n, along, step, by_lane, 0);
+                depthwise_tile(p, x, y, results, at, n, across, along, step, by_lane, 0);
         }
         x += DEPTHWISE_RESULTS * p->step;
         y += DEPTHWISE_RESULTS * p->y_step;
     }
 }
 
-FC_INLINE int depthwise_is(const fc_depthwise *p, int along, int step)
+FC_INLINE int depthwise_is(const fc_depthwise *p, int across, int along, int step)
 {
-    return p->along == along && p->step == step && p->dilation == 1;
+    return (!across || (p->across == across && p->sources == 1)) && p->along == along && p->step == step && p->dilation == 1;
 }
 
 FC_INLINE void depthwise_windows(const fc_depthwise *p, const real *const *x, real *y,
                                  const int by_lane)
 {
-    if (depthwise_is(p, 3, 1)) depthwise_tiles(p, x, y, 3, 1, by_lane);
-    else if (depthwise_is(p, 1, 1)) depthwise_tiles(p, x, y, 1, 1, by_lane);
-    else if (depthwise_is(p, 2, 1)) depthwise_tiles(p, x, y, 2, 1, by_lane);
-    else if (depthwise_is(p, 3, 2)) depthwise_tiles(p, x, y, 3, 2, by_lane);
-    else if (depthwise_is(p, 5, 1)) depthwise_tiles(p, x, y, 5, 1, by_lane);
-    else if (depthwise_is(p, 5, 2)) depthwise_tiles(p, x, y, 5, 2, by_lane);
-    else if (depthwise_is(p, 7, 1)) depthwise_tiles(p, x, y, 7, 1, by_lane);
-    else depthwise_tiles(p, x, y, 0, 0, by_lane);
+    if (depthwise_is(p, 3, 3, 1)) depthwise_tiles(p, x, y, 3, 3, 1, by_lane);
+    else if (depthwise_is(p, 3, 3, 2)) depthwise_tiles(p, x, y, 3, 3, 2, by_lane);
+    else if (depthwise_is(p, 0, 1, 1)) depthwise_tiles(p, x, y, 0, 1, 1, by_lane);
+    else if (depthwise_is(p, 0, 2, 1)) depthwise_tiles(p, x, y, 0, 2, 1, by_lane);
+    else if (depthwise_is(p, 0, 3, 1)) depthwise_tiles(p, x, y, 0, 3, 1, by_lane);
+    else if (depthwise_is(p, 0, 5, 1)) depthwise_tiles(p, x, y, 0, 5, 1, by_lane);
+    else if (depthwise_is(p, 0, 5, 2)) depthwise_tiles(p, x, y, 0, 5, 2, by_lane);
+    else if (depthwise_is(p, 0, 7, 1)) depthwise_tiles(p, x, y, 0, 7, 1, by_lane);
+    else depthwise_tiles(p, x, y, 0, 0, 0, by_lane);
 }
 
 static void depthwise(const fc_depthwise *p, const void *const *x, void *y)
@@ -186,52 +192,57 @@ FC_INLINE void depthwise_dw_row(const fc_depthwise *p, const real *const *x, con
 
 FC_INLINE void depthwise_dw_tile(const fc_depthwise *p, const real *const *x, const real *dy,
                                  real *total, ptrdiff_t at, int n, const int results,
-                                 const int along, const int step, const int whole)
+                                 const int across, const int along, const int step,
+                                 const int whole)
 {
     fcv grad[DEPTHWISE_RESULTS];
 #pragma GCC unroll 7
     for (int r = 0; r < results; r++)
         grad[r] = depthwise_weight(dy + r * p->y_step + at, n, 1);
-    for (ptrdiff_t a = 0; a < p->across; a++)
+    const ptrdiff_t taps = across ? across : p->across;
+#pragma GCC unroll 3
+    for (ptrdiff_t a = 0; a < taps; a++)
         depthwise_dw_row(p, x + a * p->x_across, grad, total + a * p->w_across + at * p->w_lane,
                          at + p->offset[a], n, results, along, step, whole);
 }
 
 FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, const real *const *x,
                                   const real *dy, real *total, const int results,
-                                  const int along, const int step)
+                                  const int across, const int along, const int step)
 {
     for (ptrdiff_t at = 0; at < p->lanes; at += FC_LEN) {
         int n = p->lanes - at < FC_LEN ? (int)(p->lanes - at) : FC_LEN;
         if (n == FC_LEN && depthwise_inside(p, at))
-            depthwise_dw_tile(p, x, dy, total, at, FC_LEN, results, along, step, 1);
+            depthwise_dw_tile(p, x, dy, total, at, FC_LEN, results, across, along, step, 1);
         else
-            depthwise_dw_tile(p, x, dy, total, at, n, results, along, step, 0);
+            depthwise_dw_tile(p, x, dy, total, at, n, results, across, along, step, 0);
     }
 }
 
 /* Only results that exist: what lies beside them, times 0, might be NaN. */
-FC_INLINE void depthwise_dw_tiles(const fc_depthwise *p, const real *const *x, const real *dy,
-                                  real *total, const int along, const int step)
+FC_INLINE void depthwise_dw_tiles(const fc_depthwise *of, const real *const *x, const real *dy,
+                                  real *total, const int across, const int along,
+                                  const int step)
 {
+    const fc_depthwise own = *of, *p = &own;
     ptrdiff_t r = 0;
     for (; r + DEPTHWISE_RESULTS <= p->results; r += DEPTHWISE_RESULTS)
         depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total,
-                           DEPTHWISE_RESULTS, along, step);
+                           DEPTHWISE_RESULTS, across, along, step);
     for (; r < p->results; r++)
-        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0);
+        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0, 0);
 }
 
 static void depthwise_dw(const fc_depthwise *p, const void *const *rows, const void *dy,
                          void *total)
 {
     const real *const *x = (const real *const *)rows;
-    if (depthwise_is(p, 3, 1)) depthwise_dw_tiles(p, x, dy, total, 3, 1);
-    else if (depthwise_is(p, 3, 2)) depthwise_dw_tiles(p, x, dy, total, 3, 2);
-    else if (depthwise_is(p, 5, 1)) depthwise_dw_tiles(p, x, dy, total, 5, 1);
-    else if (depthwise_is(p, 5, 2)) depthwise_dw_tiles(p, x, dy, total, 5, 2);
-    else if (depthwise_is(p, 7, 1)) depthwise_dw_tiles(p, x, dy, total, 7, 1);
-    else depthwise_dw_tiles(p, x, dy, total, 0, 0);
+    if (depthwise_is(p, 3, 3, 1)) depthwise_dw_tiles(p, x, dy, total, 3, 3, 1);
+    else if (depthwise_is(p, 3, 3, 2)) depthwise_dw_tiles(p, x, dy, total, 3, 3, 2);
+    else if (depthwise_is(p, 0, 5, 1)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 1);
+    else if (depthwise_is(p, 0, 5, 2)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 2);
+    else if (depthwise_is(p, 0, 7, 1)) depthwise_dw_tiles(p, x, dy, total, 0, 7, 1);
+    else depthwise_dw_tiles(p, x, dy, total, 0, 0, 0);
 }
 
 /* Vectors i and i + LEN/2, zipped and halved, log2(LEN) times: lane i is the sum of vector i. */
