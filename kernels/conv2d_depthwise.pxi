@@ -20,6 +20,7 @@ cdef enum:
     BLOCK = 256                 # channels of a task, where lanes are channels
     BLOCK_BYTES = 256 * 1024    # of the totals of a task of dw
     DW_TASKS = 16               # whatever the number of threads
+    SET_BYTES = 4096            # from address to address of one set of L1
     MOST_PHASES = 64            # of a stride: strides up to 8
 
 
@@ -118,6 +119,8 @@ cdef bint transposing_pays(Depthwise *p, View *result) noexcept nogil:
 cdef void find_places(Depthwise *p, View *source, View *result) noexcept nogil:
     """What lanes are, and which rows need no copy."""
     cdef bint last = channels_first(p.walk, source, result)
+    if last and transposing_pays(p, result) and source.step[3] * p.walk.item % SET_BYTES == 0:
+        last = False        # copied all the same: its pixels would meet in one set of L1
     p.by_channel = last or transposing_pays(p, result)
     p.direct = last or (not p.by_channel and p.w.phase[0].out_step * result.step[3] == 1)
     p.in_place = last or (not p.by_channel and p.w.step == 1 and source.step[3] == 1)
