@@ -111,6 +111,8 @@ cdef bint transposing_pays(Depthwise *p, View *result) noexcept nogil:
     cdef Walk *k = p.walk
     cdef Py_ssize_t lanes = k.tiles.lanes
     cdef bint strided = p.w.step > 1 or p.w.phases > 1
+    if p.h.phase[0].out_step != p.h.phases or p.w.phase[0].out_step != p.w.phases:
+        return False            # one phase of many: it does not write whole planes
     return (k.cin * k.cout == 1 and k.groups >= lanes
             and 2 * p.w.results < (3 * lanes if strided else lanes)
             and plane_pixels(k, result) * lanes * k.item <= BLOCK_BYTES)
@@ -628,12 +630,14 @@ cdef object depthwise_way(Walk *k):
     if not plan_depthwise(&p, &k.source, &k.result):
         return None
     lanes = "channels" if p.by_channel else "columns"
+    places = "x is read where it lies"
+    if not p.in_place:
+        places = "planes are transposed" if p.by_channel else "rows of x are gathered, padded"
     return {
         "way": f"depthwise: lanes are {lanes}, {k.tiles.depthwise_results} results a tile; "
                f"{k.images * p.row_bands * p.column_bands} bands of {p.rows} x {p.columns} "
                f"results, {p.block} groups a task",
-        "copies": ("x is read where it lies" if p.in_place else "rows of x are gathered, padded")
-                  + ("; filters are transposed" if p.by_channel else ""),
+        "copies": places + ("; filters are transposed" if p.by_channel else ""),
         "scratch": f"{p.scratch / 1024:.0f} KiB per thread",
     }
 
