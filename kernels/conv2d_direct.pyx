@@ -17,6 +17,7 @@ include "conv2d_gram.pxi"
 include "conv2d_phases.pxi"
 include "conv2d_planar.pxi"
 include "conv2d_dense.pxi"
+include "conv2d_depthwise.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -63,7 +64,9 @@ cdef void unroll_row(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
 
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
-    """Few filters: lanes are columns.  Returns whether the walk was done."""
+    """A channel alone, or few filters.  Returns whether the walk was done."""
+    if depthwise_forward(k, f, bias):
+        return True
     if not planar_pays(k):
         return False
     planar_walk(k, f, bias)
@@ -72,6 +75,9 @@ cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
 
 cdef object special_way(Walk *k):
     cdef Planes p
+    depthwise = depthwise_way(k)
+    if depthwise is not None:
+        return depthwise
     dense = dense_way(k)
     if dense is not None:
         return dense
@@ -89,7 +95,9 @@ cdef object special_way(Walk *k):
 
 
 cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
-    """A stride and few channels: all phases in one walk.  Returns whether dx was written."""
+    """A channel alone, or few under a stride.  Returns whether dx was written."""
+    if depthwise_dx(k, f, dims):
+        return True
     if dims.stride == (1, 1) or dims.dx_merged is None:
         return False
     read_axis(dims.dx_merged[0], &k.h)
@@ -142,6 +150,8 @@ cdef int _weights_gradient(object dy, object x, object dw, object dims) except -
 
 
 def conv2d_dw(dy, x, dw, dims):
+    if depthwise_dw(dy, x, dw, dims):
+        return
     if not dims.flattened:
         _weights_gradient(dy, x, dw, dims)
         return

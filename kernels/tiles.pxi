@@ -16,6 +16,17 @@ cdef extern from "simd/fc.h" nogil:
         const void *bias
         int by_row, vectors, columns, each, accumulate, relu
 
+    ctypedef struct fc_depthwise:
+        Py_ssize_t sources, across, along, step, dilation, results, lanes
+        Py_ssize_t x_source, x_across, low, high
+        const Py_ssize_t *offset
+        Py_ssize_t least_offset, most_offset
+        const void *w
+        Py_ssize_t w_source, w_across, w_along, w_lane
+        const void *bias
+        Py_ssize_t y_step
+        int relu
+
     ctypedef struct fc_windows:
         Py_ssize_t taps, rows, lanes
         const Py_ssize_t *offset
@@ -51,6 +62,7 @@ cdef extern from "simd/fc.h" nogil:
     ctypedef struct fc_tiles:
         const char *isa
         int item, lanes, rows, vectors, dot_filters, lrn_pixels
+        int item, lanes, rows, vectors, lrn_pixels, depthwise_results
         void product(const fc_product *p, int rows, const void **a, void **c) noexcept nogil
         void dots(const fc_dots *p, const void *x, const void *w, const void *bias,
                   void *y) noexcept nogil
@@ -58,6 +70,15 @@ cdef extern from "simd/fc.h" nogil:
         void copy(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
                   Py_ssize_t y_column, const void *x, Py_ssize_t x_row,
                   Py_ssize_t x_column) noexcept nogil
+        void depthwise(const fc_depthwise *p, const void **x, void *y) noexcept nogil
+        void depthwise_dw(const fc_depthwise *p, const void **x, const void *dy,
+                          void *total) noexcept nogil
+        void lane_sums(Py_ssize_t count, void *y, const void *x) noexcept nogil
+        void split_columns(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step,
+                           Py_ssize_t first, void *y, Py_ssize_t y_row, Py_ssize_t y_phase,
+                           const void *x, Py_ssize_t x_row, Py_ssize_t x_column) noexcept nogil
+        void join_columns(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
+                          const void *even, const void *odd, Py_ssize_t x_row) noexcept nogil
         void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index) noexcept nogil
         void mean_windows(const fc_windows *p, const void *x, void *y) noexcept nogil
         void add(Py_ssize_t rows, Py_ssize_t lanes, void *y, Py_ssize_t y_row,

@@ -12,8 +12,8 @@ FC_INLINE void transpose_pieces(fcv *v)
     for (int round = 1; round < FC_PIECE; round *= 2) {
 #pragma GCC unroll 2
         for (int i = 0; i < FC_PIECE / 2; i++) {
-            t[2 * i] = fcv_zip_low(v[i], v[i + FC_PIECE / 2]);
-            t[2 * i + 1] = fcv_zip_high(v[i], v[i + FC_PIECE / 2]);
+            t[2 * i] = fcv_piece_low(v[i], v[i + FC_PIECE / 2]);
+            t[2 * i + 1] = fcv_piece_high(v[i], v[i + FC_PIECE / 2]);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < FC_PIECE; i++) v[i] = t[i];

@@ -37,6 +37,24 @@ typedef struct {
     int accumulate, relu;
 } fc_product;
 
+/* y[r·y_step + l] = Σ over sources s and taps a, b of
+ *     x[s·x_source + a·x_across + r·step + b·dilation][offset[a] + l]
+ *     · w[s·w_source + a·w_across + b·w_along + l·w_lane]
+ * for results r and lanes l; to it comes bias[l·w_lane]; then max(·, 0) with relu.
+ * x are pointers, as many as whole tiles of `depthwise_results` results name, to rows of
+ * which [low, high) may be read; beside that is padding: zeros. */
+typedef struct {
+    ptrdiff_t sources, across, along, step, dilation, results, lanes;
+    ptrdiff_t x_source, x_across, low, high;
+    const ptrdiff_t *offset; /* [across], from least_offset to most_offset */
+    ptrdiff_t least_offset, most_offset;
+    const void *w;
+    ptrdiff_t w_source, w_across, w_along, w_lane; /* w_lane: 0 or 1 */
+    const void *bias;
+    ptrdiff_t y_step;
+    int relu;
+} fc_depthwise;
+
 /* Windows of pooling: rows × lanes of them, with the same taps.  Tap t of lane l in row r
  * reads x[offset[t] + r·x_row + l·x_lane]; its result goes to y[r·y_row + l·y_lane], its index
  * index[t] + first_index + r·next_row + l·next_lane to the same place by index_row and _lane. */
@@ -93,12 +111,21 @@ typedef struct {
     int rows, vectors; /* largest tile of product */
     int dot_filters;   /* filters that dots takes at once */
     int lrn_pixels;    /* pixels in a block of lrn, a multiple of lanes */
+    int depthwise_results; /* results of a tile of depthwise */
 
     void (*product)(const fc_product *p, int rows, const void *const *a, void *const *c);
     void (*dots)(const fc_dots *p, const void *x, const void *w, const void *bias, void *y);
     void (*spread)(const fc_spread *p, const void *x, const void *w, void *y);
     void (*copy)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row, ptrdiff_t y_column,
                  const void *x, ptrdiff_t x_row, ptrdiff_t x_column);
+    void (*depthwise)(const fc_depthwise *p, const void *const *x, void *y);
+    void (*depthwise_dw)(const fc_depthwise *p, const void *const *x, const void *dy, void *total);
+    void (*lane_sums)(ptrdiff_t count, void *y, const void *x);
+    void (*split_columns)(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step, ptrdiff_t first,
+                          void *y, ptrdiff_t y_row, ptrdiff_t y_phase, const void *x,
+                          ptrdiff_t x_row, ptrdiff_t x_column);
+    void (*join_columns)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row,
+                         const void *even, const void *odd, ptrdiff_t x_row);
     void (*max_windows)(const fc_windows *p, const void *x, void *y, int32_t *index);
     void (*mean_windows)(const fc_windows *p, const void *x, void *y);
     void (*add)(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdiff_t y_lane,

@@ -22,6 +22,10 @@ FC_INLINE fcv fcv_set1(real a) { return _mm256_set1_pd(a); }
 FC_INLINE fcv fcv_load(const real *p) { return _mm256_loadu_pd(p); }
 FC_INLINE void fcv_store(real *p, fcv a) { _mm256_storeu_pd(p, a); }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm256_maskload_pd(p, fc_mask(n)); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    return _mm256_maskload_pd(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)));
+}
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_pd(p, fc_mask(n), a); }
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_pd(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_pd(a, b); }
@@ -47,8 +51,20 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     return _mm256_permute4x64_pd(_mm256_unpacklo_pd(a, b), _MM_SHUFFLE(3, 1, 2, 0));
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm256_unpacklo_pd(a, b); }
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm256_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b)
+{
+    return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), _MM_SHUFFLE(3, 1, 2, 0));
+}
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+{
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
+}
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
+{
+    return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
+}
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm256_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return _mm256_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
     return _mm256_set_m128d(_mm_loadu_pd(p[1]), _mm_loadu_pd(p[0]));
@@ -76,6 +92,10 @@ FC_INLINE fcv fcv_set1(real a) { return _mm256_set1_ps(a); }
 FC_INLINE fcv fcv_load(const real *p) { return _mm256_loadu_ps(p); }
 FC_INLINE void fcv_store(real *p, fcv a) { _mm256_storeu_ps(p, a); }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm256_maskload_ps(p, fc_mask(n)); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    return _mm256_maskload_ps(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)));
+}
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_ps(p, fc_mask(n), a); }
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_ps(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_ps(a, b); }
@@ -103,8 +123,22 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
     __m256d halves = _mm256_castps_pd(pairs);
     return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0)));
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm256_unpacklo_ps(a, b); }
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm256_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b)
+{
+    __m256 pairs = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1));
+    __m256d halves = _mm256_castps_pd(pairs);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0)));
+}
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+{
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+}
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
+{
+    return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+}
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm256_unpacklo_ps(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return _mm256_unpackhi_ps(a, b); }
 FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
     return _mm256_set_m128(_mm_loadu_ps(p[1]), _mm_loadu_ps(p[0]));

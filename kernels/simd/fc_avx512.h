@@ -19,6 +19,10 @@ FC_INLINE fcv fcv_set1(real a) { return _mm512_set1_pd(a); }
 FC_INLINE fcv fcv_load(const real *p) { return _mm512_loadu_pd(p); }
 FC_INLINE void fcv_store(real *p, fcv a) { _mm512_storeu_pd(p, a); }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm512_maskz_loadu_pd(fc_mask(n), p); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    return _mm512_maskz_loadu_pd((fcm)(fc_mask(to) & ~fc_mask(from)), p);
+}
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_pd(p, fc_mask(n), a); }
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_pd(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_pd(a, b); }
@@ -44,8 +48,20 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm512_unpacklo_pd(a, b); }
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm512_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+}
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+}
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm512_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return _mm512_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
     __m512d v = _mm512_castpd128_pd512(_mm_loadu_pd(p[0]));
@@ -73,6 +89,10 @@ FC_INLINE fcv fcv_set1(real a) { return _mm512_set1_ps(a); }
 FC_INLINE fcv fcv_load(const real *p) { return _mm512_loadu_ps(p); }
 FC_INLINE void fcv_store(real *p, fcv a) { _mm512_storeu_ps(p, a); }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return _mm512_maskz_loadu_ps(fc_mask(n), p); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    return _mm512_maskz_loadu_ps((fcm)(fc_mask(to) & ~fc_mask(from)), p);
+}
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_ps(p, fc_mask(n), a); }
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_ps(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_ps(a, b); }
@@ -99,8 +119,23 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
     __m512i lanes = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_permutex2var_ps(a, lanes, b);
 }
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm512_unpacklo_ps(a, b); }
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm512_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b)
+{
+    __m512i lanes = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm512_unpacklo_ps(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return _mm512_unpackhi_ps(a, b); }
 FC_INLINE fcv fcv_load_pieces(const real *const *p)
 {
     __m512 v = _mm512_castps128_ps512(_mm_loadu_ps(p[0]));

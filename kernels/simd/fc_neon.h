@@ -43,8 +43,11 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     return vbicq_u64(vceqq_f64(best, best), vcleq_f64(a, best));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f64(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { return vuzp2q_f64(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f64(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f64(a, b); }
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return vzip1q_f64(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return vzip2q_f64(a, b); }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(a), vreinterpretq_s64_f64(b)));
@@ -99,8 +102,11 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
     return vbicq_u32(vceqq_f32(best, best), vcleq_f32(a, best));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f32(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { return vuzp2q_f32(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f32(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f32(a, b); }
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return vzip1q_f32(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return vzip2q_f32(a, b); }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
@@ -112,3 +118,9 @@ FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f32_s32(vdupq_n_s3
 
 FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    real t[FC_LEN] = {0};
+    for (int i = from; i < to; i++) t[i] = p[i];
+    return fcv_load(t);
+}

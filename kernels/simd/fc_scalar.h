@@ -32,6 +32,7 @@ FC_INLINE fcv fcv_set1(real a) { return a; }
 FC_INLINE fcv fcv_load(const real *p) { return *p; }
 FC_INLINE void fcv_store(real *p, fcv a) { *p = a; }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return n ? *p : 0; }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to) { return from < to ? *p : 0; }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { if (n) *p = a; }
 
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return a + b; }
@@ -56,14 +57,19 @@ FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return (a != a) | (b != b); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return a | b; }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
 
-/* every second lane of a then b: lanes 0, 2, 4, … */
+/* every second lane of a then b: lanes 0, 2, 4, …; lanes 1, 3, 5, … */
 FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { (void)a; return b; }
+
+/* a and b interleaved, a0 b0 a1 b1 …: the first FC_LEN numbers of that, and the rest */
+FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }
+FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { (void)a; return b; }
 
 /* Pieces are 16 bytes of a vector (FC_PIECE numbers; here one).  a and b interleaved piece by
  * piece, a0 b0 a1 b1 …: of each the first FC_PIECE numbers, and the rest; and a vector with
  * piece i loaded from p[i] */
-FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }
-FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { (void)a; return b; }
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { (void)b; return a; }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { (void)a; return b; }
 FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 
 /* integers carried in the bits of a vector: set, loaded, added, selected, stored */

@@ -42,8 +42,11 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
     return _mm_or_pd(_mm_and_pd(c, a), _mm_andnot_pd(c, b));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return _mm_castsi128_pd(_mm_add_epi64(_mm_castpd_si128(a), _mm_castpd_si128(b)));
@@ -97,8 +100,11 @@ FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
     return _mm_or_ps(_mm_and_ps(c, a), _mm_andnot_ps(c, b));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)); }
+FC_INLINE fcv fcv_odd(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_ps(a, b); }
+FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }
+FC_INLINE fcv fcv_piece_high(fcv a, fcv b) { return _mm_unpackhi_ps(a, b); }
 FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
 {
     return _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a), _mm_castps_si128(b)));
@@ -110,3 +116,9 @@ FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_ps(_mm_set1_epi32(
 
 FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
+FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
+{
+    real t[FC_LEN] = {0};
+    for (int i = from; i < to; i++) t[i] = p[i];
+    return fcv_load(t);
+}

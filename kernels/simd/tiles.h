@@ -8,6 +8,7 @@
 
 #include "copy.h"
 #include "elementwise.h"
+#include "depthwise.h"
 #include "lrn.h"
 #include "pool.h"
 #include "dense.h"
@@ -27,10 +28,16 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .vectors = FC_VECS,
     .dot_filters = DOT_ALONE,
     .lrn_pixels = LRN_PIXELS,
+    .depthwise_results = DEPTHWISE_RESULTS,
     .product = product,
     .dots = dots,
     .spread = spread,
     .copy = copy,
+    .depthwise = depthwise,
+    .depthwise_dw = depthwise_dw,
+    .lane_sums = lane_sums,
+    .split_columns = split_columns,
+    .join_columns = join_columns,
     .max_windows = max_windows,
     .mean_windows = mean_windows,
     .add = add,

@@ -30,6 +30,9 @@ CONV = (
     "n2c16h7w7_k16r3x3_s2x2_p1x1_d1x1_g16",
     "n7c531h1w1_k139r1x1_s1x1_p0x0_d1x1_g1",  # linear layers, weights in place
     "n2c517h1w1_k131r1x1_s1x1_p0x0_d1x1_g1",
+    "n2c19h17w35_k19r3x3_s2x2_p1x1_d1x1_g19",
+    "n1c5h15w30_k5r5x3_s1x1_p2x1_d1x1_g5",
+    "n1c3h9w21_k6r3x3_s1x1_p0x0_d2x1_g3",
     "n1c34h5w5_k51r3x3_s1x1_p1x1_d1x1_g17",
     "n1c3h23w19_k7r11x11_s4x4_p0x0_d1x1_g1",
     "n1c5h1w1_k3r3x3_s1x1_p1x1_d1x1_g1",

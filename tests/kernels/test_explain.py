@@ -47,10 +47,18 @@ def test_explain_says_which_option_excludes_an_implementation():
         ((64, 16, 5, 5), (120, 16, 5, 5), {}, "as a linear layer of 400 inputs"),
         ((16, 9216, 1, 1), (4096, 9216, 1, 1), {}, "linear: dot products of 9216 inputs"),
         ((0, 16, 5, 5), (120, 16, 3, 3), {}, "nothing to do"),
+        ((1, 32, 56, 56), (32, 1, 3, 3), {"groups": 32}, "depthwise: lanes are columns"),
+        ((1, 32, 7, 7), (32, 1, 3, 3), {"groups": 32}, "depthwise: lanes are channels"),
+        (
+            (1, 32, 56, 56),
+            (32, 1, 3, 3),
+            {"groups": 32, "channels_last": True},
+            "depthwise: lanes are channels",
+        ),
     ],
 )
 def test_explain_tells_the_way(x_shape, w_shape, options, way):
-    if way == "planar":
+    if way == "planar" or "depthwise" in way:
         from fastconv.kernels import cpu
 
         if cpu.vector_bytes() < 16:
@@ -72,6 +80,17 @@ def test_explain_tells_copies_threads_and_bounded_scratch():
         how = {"backend": "cython", "algorithm": algorithm}
         big = explain((n, 512, 224, 224), (512, 512, 3, 3), padding=1, **how)
         assert int(big.details["scratch"].split()[0]) < 8 * 1024
+
+
+@compiled
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("side", [7, 224, 5000])
+def test_depthwise_scratch_is_bounded(side, channels_last):
+    for channels, n in ((32, 1), (4096, 100)):
+        shape = (n, channels, side, side)
+        options = {"padding": 1, "groups": channels, "channels_last": channels_last}
+        found = explain(shape, (channels, 1, 3, 3), **options, backend="cython")
+        assert int(found.details["scratch"].split()[0]) <= 1024
 
 
 def test_explain_checks_its_arguments():

@@ -155,6 +155,66 @@ static void check_copy(const fc_tiles *t, const fc_tiles *scalar, int rows, int 
     free(x), free(y), free(want);
 }
 
+/* rows × lanes of x with `edge` columns of padding on either side, against the scalar one */
+static void check_depthwise(const fc_tiles *t, const fc_tiles *scalar, int results, int lanes,
+                            int along, int step, int dilation, int by_lane)
+{
+    enum { ACROSS = 3 };
+    int tile = t->depthwise_results, edge = by_lane ? 0 : 1;
+    int rows = (results - 1) * step + (along - 1) * dilation + 1;
+    int entries = ((results + tile - 1) / tile * tile - 1) * step + (along - 1) * dilation + 1;
+    int pitch = by_lane ? ACROSS * lanes : lanes + 2 - 2 * edge, taps = ACROSS * along;
+    int count = by_lane ? (lanes + t->lanes - 1) / t->lanes * t->lanes : t->lanes;
+    ptrdiff_t offset[ACROSS] = {0, by_lane ? lanes : 1, by_lane ? 2 * lanes : 2}, i, u;
+    char *x = numbers(rows * pitch, t->item), *w = numbers(taps * lanes, t->item);
+    char *zeros = calloc((size_t)(pitch + 2), (size_t)t->item), *bias = numbers(lanes, t->item);
+    char *y = numbers(results * lanes, t->item), *want = copy_of(y, results * lanes * t->item);
+    char *total = calloc((size_t)(taps * count), (size_t)t->item);
+    char *sums = calloc((size_t)taps, (size_t)t->item), *wanted = calloc((size_t)taps, (size_t)t->item);
+    char *scalar_total = calloc((size_t)(taps * count), (size_t)t->item);
+    const void **table = malloc((size_t)entries * sizeof(void *));
+    for (u = 0; u < entries; u++)
+        table[u] = u < rows ? x + (u * pitch - edge) * t->item : zeros;
+    fc_depthwise p = {.sources = 1, .across = ACROSS, .along = along, .step = step,
+                      .dilation = dilation, .results = results, .lanes = lanes, .low = edge,
+                      .high = pitch + edge, .offset = offset, .most_offset = offset[2], .w = w,
+                      .w_across = lanes, .w_along = ACROSS * lanes, .w_lane = by_lane,
+                      .bias = bias, .y_step = lanes, .relu = step == 1};
+    t->depthwise(&p, table, y);
+    scalar->depthwise(&p, table, want);
+    expect(t, "depthwise", y, want, results * lanes, 0);
+    p.w_across = count, p.w_along = ACROSS * count;
+    t->depthwise_dw(&p, table, y, total);
+    if (!by_lane) {
+        t->lane_sums(taps, sums, total);
+        p.w_across = 1, p.w_along = ACROSS;
+        scalar->depthwise_dw(&p, table, y, wanted);
+        expect(t, "depthwise_dw and lane_sums", sums, wanted, taps, 0);
+    } else {
+        scalar->depthwise_dw(&p, table, y, scalar_total);
+        for (i = 0; i < taps; i++)
+            expect(t, "depthwise_dw", total + i * count * t->item,
+                   scalar_total + i * count * t->item, lanes, 0);
+    }
+    free(x), free(w), free(zeros), free(bias), free(y), free(want), free(total), free(sums);
+    free(wanted), free(scalar_total), free(table);
+}
+
+static void check_columns(const fc_tiles *t, const fc_tiles *scalar, int columns, int step)
+{
+    ptrdiff_t phase = columns / step + 2, n = 2 * step * phase;
+    char *x = numbers(2 * columns, t->item), *y = numbers(n, t->item);
+    char *want = copy_of(y, n * t->item);
+    t->split_columns(2, columns, step, 1, y, step * phase, phase, x, columns, 1);
+    scalar->split_columns(2, columns, step, 1, want, step * phase, phase, x, columns, 1);
+    expect(t, "split_columns", y, want, n, 0);
+    char *even = numbers((columns + 1) / 2, t->item), *odd = numbers(columns / 2, t->item);
+    t->join_columns(1, columns, x, columns, even, odd, columns);
+    for (int c = 0; c < columns; c++)
+        expect(t, "join_columns", x + c * t->item, (c % 2 ? odd : even) + c / 2 * t->item, 1, 0);
+    free(x), free(y), free(want), free(even), free(odd);
+}
+
 static void check_windows(const fc_tiles *t, const fc_tiles *scalar, int lanes, int step)
 {
     ptrdiff_t n = 2 * (lanes * step + 2), results = 2 * lanes;
@@ -448,6 +508,11 @@ int main(void)
             for (int columns = 1; columns < 40; columns++) check_copy(t, scalar, rows, columns);
         for (int lanes = 1; lanes < 40; lanes++) {
             for (int step = 1; step < 4; step++) check_windows(t, scalar, lanes, step);
+            for (int step = 1; step < 4; step++) check_columns(t, scalar, lanes, step);
+            for (int along = 1; along < 8; along++)
+                for (int kind = 0; kind < 8; kind++)
+                    check_depthwise(t, scalar, lanes % 9 + 1, lanes, along, 1 + (kind & 1),
+                                    1 + (kind >> 1 & 1), kind >> 2);
             check_sums(t, scalar, lanes);
             check_add_at(t, scalar, lanes);
             check_elementwise(t, scalar, lanes);
