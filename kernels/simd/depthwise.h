@@ -106,11 +106,10 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
 
 /* The last vector, where it would reach beyond x, overlaps the one before it: its lanes get
  * the same sums twice. */
-FC_INLINE void depthwise_tiles(const fc_depthwise *of, const real *const *x, real *y,
+FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real *y,
                                const int across, const int along, const int step,
                                const int by_lane)
 {
-    const fc_depthwise own = *of, *p = &own; /* which no store to y can change */
     const int n = p->lanes < FC_LEN ? (int)p->lanes : FC_LEN;
     for (ptrdiff_t r = 0; r < p->results; r += DEPTHWISE_RESULTS) {
         ptrdiff_t left = p->results - r;
@@ -132,7 +131,8 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *of, const real *const *x, rea
 
 FC_INLINE int depthwise_is(const fc_depthwise *p, int across, int along, int step)
 {
-    return (!across || (p->across == across && p->sources == 1)) && p->along == along && p->step == step && p->dilation == 1;
+    if (across && (p->across != across || p->sources != 1)) return 0;
+    return p->along == along && p->step == step && p->dilation == 1;
 }
 
 FC_INLINE void depthwise_windows(const fc_depthwise *p, const real *const *x, real *y,
@@ -220,11 +220,10 @@ FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, const real *const *x,
 }
 
 /* Only results that exist: what lies beside them, times 0, might be NaN. */
-FC_INLINE void depthwise_dw_tiles(const fc_depthwise *of, const real *const *x, const real *dy,
+FC_INLINE void depthwise_dw_tiles(const fc_depthwise *p, const real *const *x, const real *dy,
                                   real *total, const int across, const int along,
                                   const int step)
 {
-    const fc_depthwise own = *of, *p = &own;
     ptrdiff_t r = 0;
     for (; r + DEPTHWISE_RESULTS <= p->results; r += DEPTHWISE_RESULTS)
         depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total,
