@@ -14,6 +14,10 @@ cdef extern from "simd/fc.h" nogil:
         const void *bias
         int by_row, vectors, columns, each, accumulate, relu
 
+    ctypedef struct fc_dots:
+        Py_ssize_t spans, run, a_span, b_span, ahead_span
+        const void *ahead
+
     ctypedef struct fc_windows:
         Py_ssize_t taps, rows, lanes
         const Py_ssize_t *offset
@@ -30,6 +34,9 @@ cdef extern from "simd/fc.h" nogil:
         const char *isa
         int item, lanes, rows, vectors, lrn_pixels
         void product(const fc_product *p, int rows, const void **a, void **c) noexcept nogil
+        void dots(const fc_dots *p, int rows, const void **a, const void **b,
+                  void *sums) noexcept nogil
+        void fold(Py_ssize_t count, void *y, const void *x) noexcept nogil
         void copy(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
                   Py_ssize_t y_column, const void *x, Py_ssize_t x_row,
                   Py_ssize_t x_column) noexcept nogil

@@ -93,3 +93,4 @@ FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f32_s32(vdupq_n_s3
 #endif
 
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
+FC_INLINE fcv fcv_keep(fcv a) { __asm__("" : "+w"(a)); return a; }

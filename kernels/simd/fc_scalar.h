@@ -61,3 +61,6 @@ FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
 /* integers carried in the bits of a vector: set, selected, stored; never computed with */
 FC_INLINE fcv fcv_set1_bits(int32_t i) { union { fc_bits i; real r; } u = {i}; return u.r; }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { union { real r; fc_bits i; } u = {a}; *p = u.i; }
+
+/* a in a register: a compiler may not read it from memory again at every use */
+FC_INLINE fcv fcv_keep(fcv a) { return a; }

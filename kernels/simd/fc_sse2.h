@@ -91,3 +91,4 @@ FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm_castsi128_ps(_mm_set1_epi32(
 #endif
 
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
+FC_INLINE fcv fcv_keep(fcv a) { __asm__("" : "+x"(a)); return a; }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "copy.h"
+#include "dots.h"
 #include "lrn.h"
 #include "pool.h"
 #include "product.h"
@@ -24,6 +25,8 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .vectors = FC_VECS,
     .lrn_pixels = LRN_PIXELS,
     .product = product,
+    .dots = dots,
+    .fold = fold,
     .copy = copy,
     .max_windows = max_windows,
     .mean_windows = mean_windows,
