@@ -18,6 +18,7 @@ include "conv2d_phases.pxi"
 include "conv2d_planar.pxi"
 include "conv2d_dense.pxi"
 include "conv2d_depthwise.pxi"
+include "conv2d_dots.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -105,6 +106,14 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
     if not phases_pay(k, dims.kh * dims.kw):
         return False
     merged_walk(k, f, dims.h, dims.w, dims.kh, dims.kw)
+    return True
+
+
+cdef int special_dw(Walk *k, Filters *f) except -1:
+    """Planes of dy and few filters or taps: dot products.  Returns whether dw was written."""
+    if not dots_pay(k):
+        return False
+    dots_gradient(k, f)
     return True
 
 

@@ -8,7 +8,8 @@
 # total is small, PARTS parts of the bands have a total each, and these are added in order
 # (two threads: LeNet conv1's dw 0.96 -> 0.38 ms, as a thread's operands stay in its L2).
 #
-# The including module defines unrolls, unroll_row, depth_offset, row_step and gram_pixels.
+# The including module defines unrolls, unroll_row, depth_offset, row_step and gram_pixels, and in
+# special_dw what it does in another way (k.result is dy there).
 
 cdef enum:
     GRAM_BYTES = 512 * 1024     # of each operand of a band
@@ -240,6 +241,9 @@ cdef int weights_gradient(object dy, object x, object dw, object dims) except -1
     thin(&k, &k.h, 2)
     thin(&k, &k.w, 3)
     set_panels(&k)
+    k.result = g.dy
+    if special_dw(&k, &f):
+        return 0
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
     g.walk = &k
     try:

@@ -89,6 +89,10 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
     return False
 
 
+cdef int special_dw(Walk *k, Filters *f) except -1:
+    return False
+
+
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
     forward(x, w, b, y, dims, relu, prepared)
 

@@ -242,16 +242,22 @@ cdef void cut_planes(Planes *p) noexcept:
                           or (k.images * k.groups * ceil_div(k.h.size_out, p.rows) < wanted
                               and p.rows > 4)):
         p.rows = ceil_div(p.rows, 2)
-    p.bands = ceil_div(k.h.size_out, p.rows)
-    p.phase = phase_pitch(k)
-    p.pitch = k.w.step * p.phase
-    p.plane = reach(&k.h, p.rows) * p.pitch
-    p.flat = is_flat(k)
+    shape_planes(p)
     p.to_planes = k.w.out_step * k.result.step[3] == 1
     p.at_sums = aligned(plane_bytes(k, p.rows))
     p.scratch = p.at_sums
     if not p.to_planes:
         p.scratch += aligned(k.cout * p.rows * k.w.size_out * k.item)
+
+
+cdef void shape_planes(Planes *p) noexcept nogil:
+    """A band's planes, once its rows are known."""
+    cdef Walk *k = p.walk
+    p.bands = ceil_div(k.h.size_out, p.rows)
+    p.phase = phase_pitch(k)
+    p.pitch = k.w.step * p.phase
+    p.plane = reach(&k.h, p.rows) * p.pitch
+    p.flat = is_flat(k)
 
 
 cdef inline Py_ssize_t planar_taps(Walk *k) noexcept nogil:
@@ -265,14 +271,19 @@ cdef inline Py_ssize_t planar_taps(Walk *k) noexcept nogil:
 cdef void lay_planes(Planes *p) noexcept nogil:
     """Where taps lie: of the filters, and of the planes."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t t, run = k.depth // planar_taps(k), i, j
+    cdef Py_ssize_t t, run = k.depth // planar_taps(k)
     for t in range(planar_taps(k)):
         p.offset[t] = t * run
-        i = t * run // k.w.taps % k.h.taps
-        j = t * run % k.w.taps * k.w.dilation
-        p.w_offset[t] = (t * run // (k.w.taps * k.h.taps) * p.plane
-                         + i * k.h.dilation * p.pitch
-                         + j % k.w.step * p.phase + j // k.w.step)
+        p.w_offset[t] = plane_offset(p, t * run)
+
+
+cdef inline Py_ssize_t plane_offset(Planes *p, Py_ssize_t d) noexcept nogil:
+    """Where value d of [cin][kh][kw] lies in the planes, for the first result."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t j = d % k.w.taps * k.w.dilation
+    return (d // (k.w.taps * k.h.taps) * p.plane
+            + d // k.w.taps % k.h.taps * k.h.dilation * p.pitch
+            + j % k.w.step * p.phase + j // k.w.step)
 
 
 cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:

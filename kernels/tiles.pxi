@@ -27,6 +27,10 @@ cdef extern from "simd/fc.h" nogil:
         Py_ssize_t y_step
         int relu
 
+    ctypedef struct fc_spans:
+        Py_ssize_t spans, run, a_span, b_span, ahead_span
+        const void *ahead
+
     ctypedef struct fc_windows:
         Py_ssize_t taps, rows, lanes
         const Py_ssize_t *offset
@@ -61,12 +65,13 @@ cdef extern from "simd/fc.h" nogil:
 
     ctypedef struct fc_tiles:
         const char *isa
-        int item, lanes, rows, vectors, dot_filters, lrn_pixels
-        int item, lanes, rows, vectors, lrn_pixels, depthwise_results
+        int item, lanes, rows, vectors, dot_filters, lrn_pixels, depthwise_results
         void product(const fc_product *p, int rows, const void **a, void **c) noexcept nogil
         void dots(const fc_dots *p, const void *x, const void *w, const void *bias,
                   void *y) noexcept nogil
         void spread(const fc_spread *p, const void *x, const void *w, void *y) noexcept nogil
+        void span_dots(const fc_spans *p, int rows, const void **a, const void **b,
+                       void *sums) noexcept nogil
         void copy(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
                   Py_ssize_t y_column, const void *x, Py_ssize_t x_row,
                   Py_ssize_t x_column) noexcept nogil

@@ -55,6 +55,15 @@ typedef struct {
     int relu;
 } fc_depthwise;
 
+/* sums[m][v][lane] += Σ over spans s and i < run of a[m][s·a_span + i] · b[v][s·b_span + i],
+ * number i into lane i modulo the lanes; for `rows` rows m and all columns v of the
+ * largest tile: a and b hold pointers for a whole one, the last repeated. */
+typedef struct {
+    ptrdiff_t spans, run;
+    ptrdiff_t a_span, b_span, ahead_span;
+    const void *ahead;    /* what is read soon, as a row of a: fetched into the cache meanwhile */
+} fc_spans;
+
 /* Windows of pooling: rows × lanes of them, with the same taps.  Tap t of lane l in row r
  * reads x[offset[t] + r·x_row + l·x_lane]; its result goes to y[r·y_row + l·y_lane], its index
  * index[t] + first_index + r·next_row + l·next_lane to the same place by index_row and _lane. */
@@ -116,6 +125,8 @@ typedef struct {
     void (*product)(const fc_product *p, int rows, const void *const *a, void *const *c);
     void (*dots)(const fc_dots *p, const void *x, const void *w, const void *bias, void *y);
     void (*spread)(const fc_spread *p, const void *x, const void *w, void *y);
+    void (*span_dots)(const fc_spans *p, int rows, const void *const *a, const void *const *b,
+                      void *sums);
     void (*copy)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row, ptrdiff_t y_column,
                  const void *x, ptrdiff_t x_row, ptrdiff_t x_column);
     void (*depthwise)(const fc_depthwise *p, const void *const *x, void *y);

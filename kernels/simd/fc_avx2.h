@@ -153,3 +153,4 @@ FC_INLINE fcv fcv_set1_bits(int32_t i) { return _mm256_castsi256_ps(_mm256_set1_
 
 FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
+FC_INLINE fcv fcv_keep(fcv a) { __asm__("" : "+x"(a)); return a; }

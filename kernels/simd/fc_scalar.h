@@ -82,3 +82,6 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
     return u.r;
 }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { union { real r; fc_bits i; } u = {a}; *p = u.i; }
+
+/* a in a register: a compiler may not read it from memory again at every use */
+FC_INLINE fcv fcv_keep(fcv a) { return a; }

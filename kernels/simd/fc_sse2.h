@@ -122,3 +122,4 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
     for (int i = from; i < to; i++) t[i] = p[i];
     return fcv_load(t);
 }
+FC_INLINE fcv fcv_keep(fcv a) { __asm__("" : "+x"(a)); return a; }

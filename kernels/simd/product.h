@@ -29,6 +29,16 @@ FC_INLINE void product_store(const fc_product *p, real *c, int v, fcv sum, const
     else if (n > 0) fcv_store_tail(c, sum, n);
 }
 
+/* Sums that go on from what c holds, so that a depth in parts has the sums of one in a piece. */
+FC_INLINE void product_begin(const fc_product *p, int rows, real *const *c, fcv (*sum)[FC_VECS],
+                             const int most, const int vecs, const int whole)
+{
+#pragma GCC unroll 8
+    for (int m = 0; m < most; m++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vecs; v++) sum[m][v] = product_load(p, c[m < rows ? m : 0], v, whole);
+}
+
 /* Whole vectors or not is decided once, not 24 times: a first layer's depth is 27, and
  * deciding for each sum took a third of its time. */
 FC_INLINE void product_finish(const fc_product *p, int rows, real *const *c,
@@ -38,11 +48,9 @@ FC_INLINE void product_finish(const fc_product *p, int rows, real *const *c,
 #define EACH_SUM(VALUE)                                                       \
     _Pragma("GCC unroll 8") for (int m = 0; m < most; m++)                    \
         _Pragma("GCC unroll 3") for (int v = 0; v < vecs; v++) sum[m][v] = VALUE
-    if (p->accumulate)
-        EACH_SUM(fcv_add(product_load(p, c[m < rows ? m : 0], v, whole), sum[m][v]));
-    else if (bias && p->by_row)
+    if (bias && !p->accumulate && p->by_row)
         EACH_SUM(fcv_add(fcv_set1(bias[m < rows ? m : 0]), sum[m][v]));
-    else if (bias)
+    else if (bias && !p->accumulate)
         EACH_SUM(fcv_add(fcv_load(bias + v * FC_LEN), sum[m][v]));
     if (p->relu) EACH_SUM(fcv_max(fcv_zero(), sum[m][v])); /* NaN stays NaN */
 #undef EACH_SUM
@@ -59,12 +67,15 @@ FC_INLINE void product_tile(const fc_product *p, int rows, const real *const *a,
 {
     fcv sum[FC_ROWS][FC_VECS];
     const real *row[FC_ROWS];
+    const int whole = p->each == FC_LEN && p->columns == vecs * FC_LEN;
 #pragma GCC unroll 8
     for (int m = 0; m < most; m++) {
         row[m] = a[packed || m < rows ? m : 0];
 #pragma GCC unroll 3
         for (int v = 0; v < vecs; v++) sum[m][v] = fcv_zero();
     }
+    if (p->accumulate && whole) product_begin(p, rows, c, sum, most, vecs, 1);
+    else if (p->accumulate) product_begin(p, rows, c, sum, most, vecs, 0);
     const real *w = p->w;
     const ptrdiff_t step = p->step, run = p->run;
     const ptrdiff_t w_step = packed ? vecs * FC_LEN : p->w_step;
@@ -86,10 +97,8 @@ FC_INLINE void product_tile(const fc_product *p, int rows, const real *const *a,
             w += w_step;
         }
     }
-    if (p->each == FC_LEN && p->columns == vecs * FC_LEN)
-        product_finish(p, rows, c, sum, most, vecs, 1);
-    else
-        product_finish(p, rows, c, sum, most, vecs, 0);
+    if (whole) product_finish(p, rows, c, sum, most, vecs, 1);
+    else product_finish(p, rows, c, sum, most, vecs, 0);
 }
 
 FC_INLINE void product_rows(const fc_product *p, int rows, const real *const *a, real *const *c,

@@ -9,6 +9,7 @@
 #include "copy.h"
 #include "elementwise.h"
 #include "depthwise.h"
+#include "dots.h"
 #include "lrn.h"
 #include "pool.h"
 #include "dense.h"
@@ -32,6 +33,7 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .product = product,
     .dots = dots,
     .spread = spread,
+    .span_dots = span_dots,
     .copy = copy,
     .depthwise = depthwise,
     .depthwise_dw = depthwise_dw,

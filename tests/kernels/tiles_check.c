@@ -34,6 +34,11 @@ static void *numbers(ptrdiff_t n, int item)
 
 static void *copy_of(const void *a, ptrdiff_t bytes) { return memcpy(malloc((size_t)bytes), a, (size_t)bytes); }
 
+static double at(const fc_tiles *t, const void *a, ptrdiff_t i)
+{
+    return t->item == 4 ? ((const float *)a)[i] : ((const double *)a)[i];
+}
+
 static void expect(const fc_tiles *t, const char *what, const void *a, const void *b,
                    ptrdiff_t n, double tolerance)
 {
@@ -213,6 +218,44 @@ static void check_columns(const fc_tiles *t, const fc_tiles *scalar, int columns
     for (int c = 0; c < columns; c++)
         expect(t, "join_columns", x + c * t->item, (c % 2 ? odd : even) + c / 2 * t->item, 1, 0);
     free(x), free(y), free(want), free(even), free(odd);
+
+static void check_even(const fc_tiles *t, int columns)
+{
+    ptrdiff_t n = 2 * columns - 1;
+    char *x = numbers(n, t->item), *y = numbers(columns, t->item), *want = numbers(columns, t->item);
+    for (int c = 0; c < columns; c++) memcpy(want + c * t->item, x + 2 * c * t->item, (size_t)t->item);
+    t->copy(1, columns, y, columns, 1, x, n, 2);
+    expect(t, "every second", y, want, columns, 0);
+    free(x), free(y), free(want);
+}
+
+/* rows × columns of dot products over two spans, onto what was there */
+static void check_span_dots(const fc_tiles *t, int rows, int run)
+{
+    int wide = t->vectors, sums = t->rows * wide;
+    ptrdiff_t n = 2 * run + 1;
+    char *a = numbers(rows * n, t->item), *b = numbers(wide * n, t->item);
+    char *sum = numbers(sums * t->lanes, t->item), *before = copy_of(sum, sums * t->lanes * t->item);
+    char *want = numbers(sums, t->item);
+    const void *row[16], *column[16];
+    fc_spans p = {.spans = 2, .run = run, .a_span = run + 1, .b_span = run, .ahead = a};
+    for (int m = 0; m < 16; m++) {
+        row[m] = a + (m < rows ? m : rows - 1) * n * t->item;
+        column[m] = b + (m < wide ? m : wide - 1) * n * t->item;
+    }
+    t->lane_sums(sums, before, before);
+    for (int m = 0; m < rows; m++)
+        for (int v = 0; v < wide; v++) {
+            double total = at(t, before, m * wide + v);
+            for (int i = 0; i < 2 * run; i++)
+                total += at(t, a, m * n + i + i / run) * at(t, b, v * n + i);
+            if (t->item == 4) ((float *)want)[m * wide + v] = (float)total;
+            else ((double *)want)[m * wide + v] = total;
+        }
+    t->span_dots(&p, rows, row, column, sum);
+    t->lane_sums(sums, sum, sum);
+    expect(t, "span_dots", sum, want, rows * wide, 0);
+    free(a), free(b), free(sum), free(before), free(want);
 }
 
 static void check_windows(const fc_tiles *t, const fc_tiles *scalar, int lanes, int step)
@@ -506,7 +549,10 @@ int main(void)
                 check_spread(t, scalar, images, columns, columns % 19 + 1);
         for (int rows = 1; rows < 40; rows += 3)
             for (int columns = 1; columns < 40; columns++) check_copy(t, scalar, rows, columns);
+        for (int rows = 1; rows <= t->rows; rows++)
+            for (int run = 1; run < 40; run++) check_span_dots(t, rows, run);
         for (int lanes = 1; lanes < 40; lanes++) {
+            check_even(t, lanes);
             for (int step = 1; step < 4; step++) check_windows(t, scalar, lanes, step);
             for (int step = 1; step < 4; step++) check_columns(t, scalar, lanes, step);
             for (int along = 1; along < 8; along++)
