@@ -58,13 +58,13 @@ class Parameter:
     @property
     def value(self) -> Array:
         """The array itself.  Whoever asks may write into it, so nothing packed of it is kept."""
-        self._prepared = None
+        self._prepared: PreparedWeights | None = None
         return self._value
 
     @value.setter
     def value(self, value: Array) -> None:
         self._value = value
-        self._prepared: PreparedWeights | None = None
+        self._prepared = None
 
     @property
     def read(self) -> Array:

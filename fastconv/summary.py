@@ -170,7 +170,7 @@ def _row(
     field: tuple[int, int],
 ) -> Row:
     parameters = dict(layer.named_parameters())
-    count = sum(p.read.size for p in parameters.reads())
+    count = sum(p.read.size for p in parameters.values())
     weight, results = parameters.get("weight"), prod(out[1:])
     unshared = fully = macs = 0
     if weight is not None:

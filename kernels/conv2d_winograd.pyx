@@ -22,11 +22,11 @@ include "conv2d_band.pxi"
 include "conv2d_filters.pxi"
 
 cdef enum:
-    DATA_BYTES = 1024 * 1024    # of a band's transformed data, if that makes 48 tiles:
-    MIN_TILES = 48                  # with fewer, filters are read too often
+    DATA_BYTES = 1024 * 1024        # of a band's transformed data, if that makes 48 tiles:
+    MIN_TILES = 48                      # with fewer, filters are read too often
     MOST_BYTES = 4 * 1024 * 1024
     ROW_BYTES = 1024 * 1024         # of the gathered pixels of a row of tiles
-    PACKED_BYTES = 16 * 1024 * 1024 # of filters transformed beforehand
+    PACKED_BYTES = 16 * 1024 * 1024     # of filters transformed beforehand
     BLOCK = 64                      # channels that are transformed, and multiplied, at a time
     SOME = 8                        # of these, whose filters are gathered at a time
 
@@ -132,7 +132,8 @@ cdef inline size_t block_bytes(Winograd *g, Py_ssize_t panel) noexcept nogil:
 
 
 cdef inline char *packed_panel(Winograd *g, Py_ssize_t group, Py_ssize_t panel) noexcept nogil:
-    return g.packed + group * g.walk.group_size * g.walk.item + panel * g.blocks * block_bytes(g, 0)
+    cdef size_t group_bytes = g.walk.group_size * g.walk.item
+    return g.packed + group * group_bytes + panel * g.blocks * block_bytes(g, 0)
 
 
 # ---- bands ----

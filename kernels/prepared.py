@@ -62,4 +62,3 @@ class PreparedWeights:
 
     def __reduce__(self) -> Any:
         return PreparedWeights, (self.array,)
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -35,7 +35,7 @@ BACKENDS = ("cython", "numba", "numpy")
 ALGORITHMS = ("direct", "im2col", "winograd")
 
 Dims = ConvDims | PoolDims | None
-WhyNot = Callable[[Dims, "np.dtype[Any]"], "str | None"]
+WhyNot = Callable[[Any, "np.dtype[Any]"], "str | None"]  # of the verb's own dims
 
 
 def _takes_all(dims: Dims, dtype: np.dtype[Any]) -> str | None:
@@ -71,9 +71,11 @@ def _load(module: str, function: str) -> Callable[..., None]:
     return getattr(found, function)  # type: ignore[no-any-return]
 
 
-def _compiled(verb: str, algorithm: str, *refusals: WhyNot) -> Implementation:
-    found = Implementation(verb, "cython", algorithm, f"conv2d_{algorithm}", verb, *refusals)
-    return replace(found, prepares=verb == "conv2d")
+def _compiled(
+    verb: str, algorithm: str, why_not: WhyNot = _takes_all, loses: WhyNot = _takes_all
+) -> Implementation:
+    module, prepares = f"conv2d_{algorithm}", verb == "conv2d"
+    return Implementation(verb, "cython", algorithm, module, verb, why_not, loses, prepares)
 
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:

@@ -1,0 +1,74 @@
+"""How far from the exact result is Winograd's algorithm, beside the direct one?
+
+Normal data in float32 against the direct algorithm in float64, by kernel, channels and tile:
+the largest difference as a part of the largest result.  Random numbers of a fixed seed, so
+the table repeats on one instruction set.
+
+    python bench/accuracy.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.kernels import ConvDims, conv2d_direct, conv2d_winograd, winograd
+
+
+LAYERS = (
+    "n4c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g1",
+    "n4c256h28w28_k256r3x3_s1x1_p1x1_d1x1_g1",
+    "n4c512h14w14_k512r3x3_s1x1_p1x1_d1x1_g1",
+    "n4c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1",
+    "n4c96h27w27_k256r5x5_s1x1_p2x2_d1x1_g1",
+    "n4c512h14w14_k512r5x5_s1x1_p2x2_d1x1_g1",
+)
+
+
+def calls(dims: ConvDims) -> dict[str, tuple[tuple[Any, ...], tuple[int, ...]]]:
+    """Per verb its arrays in float64, and the shape of its result."""
+    rng = np.random.default_rng(0)
+    shapes = dims.x_shape, dims.w_shape, dims.y_shape
+    x, w, dy = (rng.standard_normal(shape, np.float32).astype(np.float64) for shape in shapes)
+    return {
+        "conv2d": ((x, w, None), dims.y_shape),
+        "conv2d_dx": ((dy, w), dims.x_shape),
+        "conv2d_dw": ((dy, x), dims.w_shape),
+    }
+
+
+def run(
+    kernel: Any, arrays: tuple[Any, ...], shape: Any, dtype: Any, *more: Any, **tile: int
+) -> Any:
+    result = np.empty(shape, dtype)
+    kernel(*(a if a is None else a.astype(dtype) for a in arrays), result, *more, **tile)
+    return result
+
+
+def row(verb: str, dims: ConvDims, arrays: tuple[Any, ...], shape: Any) -> str:
+    exact = run(getattr(conv2d_direct, verb), arrays, shape, np.float64, dims)
+
+    def error(kernels: Any, **tile: int) -> str:
+        got = run(getattr(kernels, verb), arrays, shape, np.float32, dims, **tile)
+        return f"{np.abs(got - exact).max() / np.abs(exact).max():.1e}"
+
+    if verb == "conv2d_dw":
+        chosen, tiles = winograd.dw_tile(dims), (6, 8) if dims.kh == 3 else (8,)
+    else:
+        chosen, tiles = winograd.tile(dims), (4, 6, 8) if dims.kh == 3 else (6, 8)
+    errors = [error(conv2d_winograd, n=n) if n in tiles else "" for n in (4, 6, 8)]
+    bold = [f"**{e}**" if n == chosen else e for n, e in zip((4, 6, 8), errors, strict=True)]
+    return f"| {verb} | {' | '.join((error(conv2d_direct), *bold))} |"
+
+
+def main() -> None:
+    print("| layer | verb | direct | n = 4 | n = 6 | n = 8 |\n|---|---|---:|---:|---:|---:|")
+    for dims in map(ConvDims.parse, LAYERS):
+        name = f"{dims.kh}x{dims.kw} {dims.c}-{dims.k} @{dims.h}"
+        for verb, (arrays, shape) in calls(dims).items():
+            print(f"| {name} {row(verb, dims, arrays, shape)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
