@@ -53,6 +53,7 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
     return vreinterpretq_f64_s64(vaddq_s64(vreinterpretq_s64_f64(a), vreinterpretq_s64_f64(b)));
 }
 FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
+FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return vreinterpretq_f64_s64(vld1q_s64(p)); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f64_s64(vdupq_n_s64(i)); }
 
 #else
@@ -112,11 +113,11 @@ FC_INLINE fcv fcv_add_bits(fcv a, fcv b)
     return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)));
 }
 FC_INLINE fcv fcv_load_pieces(const real *const *p) { return fcv_load(p[0]); }
+FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return vreinterpretq_f32_s32(vld1q_s32(p)); }
 FC_INLINE fcv fcv_set1_bits(int32_t i) { return vreinterpretq_f32_s32(vdupq_n_s32(i)); }
 
 #endif
 
-FC_INLINE fcv fcv_load_bits(const fc_bits *p) { return fcv_load((const real *)p); }
 FC_INLINE void fcv_store_bits(fc_bits *p, fcv a) { fcv_store((real *)p, a); }
 FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
 {
