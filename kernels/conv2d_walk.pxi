@@ -250,7 +250,10 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
     f.in_step, f.out_step, f.group_step = f.w.step[0], f.w.step[1], k.cin * f.w.step[0]
     if special_dx(&k, &f, dims):
         return 0
-    for rows, columns in dims.dx_phases:
+    phases = [(rows, columns) for rows, columns in dims.dx_phases if rows.taps and columns.taps]
+    if len(phases) < len(dims.dx_phases):       # a stride beyond the kernel: nothing reaches some
+        dx[...] = 0
+    for rows, columns in phases:
         k.source = source       # (the walk before may have thinned it)
         walk(&k, &f, rows, columns, NULL)
     return 0
