@@ -92,16 +92,25 @@ cdef void place_targets(Walk *k, Band *b, char **target) noexcept nogil:
 
 cdef void scatter_sums(Walk *k, Band *b, Py_ssize_t panel, char *sums,
                        char **target) noexcept nogil:
-    """Sums [pixels][filters] of one panel to a result that is not channels-last."""
-    cdef Py_ssize_t r
+    """Sums [pixels][filters] of one panel to a result that is not channels-last.
+
+    Rows of an image that follow one another without a gap are one.
+    """
+    cdef Py_ssize_t r = 0, run
     cdef View *y = &k.result
-    for r in range(b.rows):
+    cdef Py_ssize_t step = k.w.out_step * y.step[3]
+    cdef bint piled = (b.columns == k.w.size_out
+                       and k.h.out_step * y.step[2] == b.columns * step)
+    while r < b.rows:
+        run = 1
+        if piled:
+            run = least(b.rows - r, k.h.size_out - (b.row + r) % k.h.size_out)
         k.tiles.copy(
-            b.columns, least(k.panel, k.cout - panel * k.panel),
-            target[r * b.columns] + panel * k.panel * y.step[1] * k.item,
-            k.w.out_step * y.step[3], y.step[1],
+            run * b.columns, least(k.panel, k.cout - panel * k.panel),
+            target[r * b.columns] + panel * k.panel * y.step[1] * k.item, step, y.step[1],
             sums + r * b.columns * k.panel * k.item, k.panel, 1,
         )
+        r += run
 
 
 cdef void band_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
@@ -233,7 +242,10 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
     source = k.source
     if special_dx(&k, &f, dims):
         return 0
-    for rows, columns in dims.dx_phases:
+    phases = [(rows, columns) for rows, columns in dims.dx_phases if rows.taps and columns.taps]
+    if len(phases) < len(dims.dx_phases):       # a stride beyond the kernel: nothing reaches some
+        dx[...] = 0
+    for rows, columns in phases:
         k.source = source       # (the walk before may have thinned it)
         walk(&k, &f, rows, columns, NULL, None)
     return 0
