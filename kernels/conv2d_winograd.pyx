@@ -128,7 +128,8 @@ cdef void filters_task(void *context, Py_ssize_t index, void *scratch) noexcept 
 
 cdef inline size_t block_bytes(Winograd *g, Py_ssize_t panel) noexcept nogil:
     """Of the transformed filters of a block of channels."""
-    return g.n * g.n * element(g, least(BLOCK, g.walk.cin), panel_width(g.walk, panel)) * g.walk.item
+    cdef Walk *k = g.walk
+    return g.n * g.n * element(g, least(BLOCK, k.cin), panel_width(k, panel)) * k.item
 
 
 cdef inline char *packed_panel(Winograd *g, Py_ssize_t group, Py_ssize_t panel) noexcept nogil:

@@ -43,19 +43,13 @@ static void expect(const fc_tiles *t, const char *what, const void *a, const voi
                    ptrdiff_t n, double tolerance)
 {
     for (ptrdiff_t i = 0; i < n; i++) {
-        double x = t->item == 4 ? ((const float *)a)[i] : ((const double *)a)[i];
-        double y = t->item == 4 ? ((const float *)b)[i] : ((const double *)b)[i];
+        double x = at(t, a, i), y = at(t, b, i);
         if (!(fabs(x - y) <= tolerance * (1 + fabs(y)))) {
             printf("%s %s: %g at %td, scalar %g\n", t->isa, what, x, i, y);
             failures++;
             return;
         }
     }
-}
-
-static double at(const fc_tiles *t, const void *a, ptrdiff_t i)
-{
-    return t->item == 4 ? ((const float *)a)[i] : ((const double *)a)[i];
 }
 
 /* rows × columns, depth taps·run, against a plain sum */
@@ -218,6 +212,7 @@ static void check_columns(const fc_tiles *t, const fc_tiles *scalar, int columns
     for (int c = 0; c < columns; c++)
         expect(t, "join_columns", x + c * t->item, (c % 2 ? odd : even) + c / 2 * t->item, 1, 0);
     free(x), free(y), free(want), free(even), free(odd);
+}
 
 static void check_even(const fc_tiles *t, int columns)
 {
