@@ -10,6 +10,7 @@
 cdef enum:
     PARTS = 8               # units times parts, at least
     UNIT_PANELS = 4
+    PARTS_BYTES = 16 * 1024 * 1024  # of all their sums
     DW_TILES = 64           # of a band
 
 
@@ -176,6 +177,7 @@ cdef void plan_dw(WinogradDw *g) noexcept:
     k.rows = ceil_div(k.images * k.h.size_out, k.row_bands)
     g.dy.walk.rows, g.dy.walk.columns = k.rows, k.columns
     g.parts = least(ceil_div(PARTS, units_of(g)), bands_of(k))
+    g.parts = least(g.parts, most(1, PARTS_BYTES // (units_of(g) * g.unit_bytes)))
     tiles = k.rows * k.columns
     g.at_dy = elements * element(x, tiles, BLOCK) * k.item
     g.at_band = g.at_dy + elements * element(x, tiles, g.panel) * k.item
