@@ -19,6 +19,7 @@ include "conv2d_planar.pxi"
 include "conv2d_dense.pxi"
 include "conv2d_depthwise.pxi"
 include "conv2d_dots.pxi"
+include "conv2d_pointwise.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -110,10 +111,13 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
 
 
 cdef int special_dw(Walk *k, Filters *f) except -1:
-    """Planes of dy and few filters or taps: dot products.  Returns whether dw was written."""
-    if not dots_pay(k):
+    """Planes of dy, and few filters or one tap.  Returns whether dw was written."""
+    if dots_pay(k):
+        dots_gradient(k, f)
+    elif points_pay(k, f):
+        points_gradient(k, f)
+    else:
         return False
-    dots_gradient(k, f)
     return True
 
 

@@ -28,6 +28,7 @@ CONV = (
     "n2c17h5w7_k19r3x2_s2x1_p1:0x0:2_d1x2_g1",
     "n3c18h4w5_k33r1x1_s1x1_p0x0_d1x1_g1",
     "n2c16h7w7_k16r3x3_s2x2_p1x1_d1x1_g16",
+    "n2c140h17w19_k90r1x1_s1x1_p0x0_d1x1_g2",  # dw of 1×1 in place, parts of a plane
     "n7c531h1w1_k139r1x1_s1x1_p0x0_d1x1_g1",  # linear layers, weights in place
     "n2c517h1w1_k131r1x1_s1x1_p0x0_d1x1_g1",
     "n2c19h17w35_k19r3x3_s2x2_p1x1_d1x1_g19",

@@ -234,6 +234,9 @@ CONV_CASES = (
     "n2c17h7w5_k17r1x1_s1x1_p0x0_d1x1_g1",
     "n3c17h8w9_k15r1x1_s2x2_p0x0_d1x1_g1",
     "n1c5h5w5_k7r1x1_s3x2_p1x2_d1x1_g1",
+    # dw in place: images together in two blocks of channels; parts of a plane in groups
+    "n9c330h9w7_k131r1x1_s2x1_p0x0_d1x1_g1",
+    "n2c140h17w19_k90r1x1_s1x1_p0x0_d1x1_g2",
     # 3x3: whole vectors, tails, stride and tails
     "n2c16h14w14_k16r3x3_s1x1_p1x1_d1x1_g1",
     "n2c17h13w13_k17r3x3_s1x1_p1x1_d1x1_g1",
