@@ -22,8 +22,8 @@ include "conv2d_band.pxi"
 include "conv2d_filters.pxi"
 
 cdef enum:
-    DATA_BYTES = 1024 * 1024        # of a band's transformed data, if that makes 48 tiles:
-    MIN_TILES = 48                      # with fewer, filters are read too often
+    DATA_BYTES = 1024 * 1024        # of a band's transformed data, and more where that is less than
+    MIN_TILES = 48                  # so many tiles (fewer, and filters are read too often), up to
     MOST_BYTES = 4 * 1024 * 1024
     ROW_BYTES = 1024 * 1024         # of the gathered pixels of a row of tiles
     PACKED_BYTES = 16 * 1024 * 1024     # of filters transformed beforehand
