@@ -23,6 +23,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(t.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(t, "_quota", lambda root, membership: None)
     monkeypatch.setattr(t, "_limit", 0)
+    monkeypatch.setattr(t, "_pool_limit", 0)  # threadpoolctl puts back a number, not "none"
     t.cpu_count.cache_clear()
     yield monkeypatch
     t.cpu_count.cache_clear()
