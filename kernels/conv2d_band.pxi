@@ -29,8 +29,9 @@ cdef struct Walk:
     # rows: pixel p, tap t, i < run lie at pixel p + offset[t] + i
     Py_ssize_t pixel_step, row_step, taps, run
     Py_ssize_t *offset
-    # packed filters: [group][panel][depth][width of the panel]
-    Py_ssize_t depth, panel, panels, group_size
+    # packed filters: [group][panel][depth][width of the panel]; dx's phases have a part of the
+    # depth each
+    Py_ssize_t depth, panel, panels, group_size, whole_depth, first_depth
     char *packed
     char *bias
     # bands: rows × columns of results
