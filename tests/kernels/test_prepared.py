@@ -7,6 +7,7 @@ import pytest
 from kernel_support import every_way, laid_out, normals
 
 from fastconv import kernels
+from fastconv.kernels import winograd
 
 
 CASES = {
@@ -52,6 +53,22 @@ def test_forms_are_made_once_and_not_without_bound(algorithm):
     for i in range(20):
         w.keep(i, w.place(64))
     assert len(w.forms) <= 4
+
+
+def test_filters_too_large_when_transformed_are_kept_as_they_are_read():
+    if "cython" not in kernels.available_backends():
+        pytest.skip("the compiled kernels keep forms")
+    # F(4, 3) takes 36 numbers for 9: more than 16 MiB here; the last panel is not full
+    x, w = normals(0, (2, 360, 11, 9), np.float32), normals(1, (365, 360, 3, 3), np.float32)
+    how = {"algorithm": "winograd", "backend": "cython", "padding": 1}
+    dims = kernels.ConvDims.of(x.shape, w.shape, padding=1)
+    prepared = kernels.PreparedWeights(w)
+    want = kernels.conv2d(x, w, **how)
+    for _ in range(2):
+        assert kernels.conv2d(x, prepared, **how).tobytes() == want.tobytes()
+    transformed = winograd.tile(dims) ** 2 / 9 * w.nbytes
+    assert transformed > 16 * 2**20
+    assert prepared.nbytes < 1.2 * w.nbytes
 
 
 def test_an_array_of_another_dtype_is_converted_in_every_call():
