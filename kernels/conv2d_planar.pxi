@@ -22,8 +22,7 @@ cdef struct Planes:
     Filters *filters
     Py_ssize_t plane, pitch, phase  # elements from channel to channel, row to row, phase to phase
     Py_ssize_t rows, bands          # result rows of a task; tasks of an image
-    Py_ssize_t *offset              # [taps] of the filters
-    Py_ssize_t *w_offset            # [taps] of the planes
+    Py_ssize_t *w_offset            # [depth] in the planes
     char *packed                    # [group][cout][cin][kh][kw], unless w is that
     char *weights
     Py_ssize_t filter_step, group_step
@@ -157,9 +156,7 @@ cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t rows, char *ba
     cdef Py_ssize_t first = 0, filters, m
     cdef const void *a[16]
     cdef fc_product q
-    q.taps, q.run, q.step = planar_taps(k), k.depth // planar_taps(k), 1
-    q.offset, q.w_offset = p.offset, p.w_offset
-    q.w_step = p.plane if k.h.taps * k.w.taps == 1 else k.w.dilation
+    q.run, q.w_offset = k.depth, p.w_offset
     q.by_row, q.accumulate, q.relu = True, False, k.relu
     while first < k.cout:
         filters = least(k.tiles.rows, k.cout - first)
@@ -260,23 +257,6 @@ cdef void shape_planes(Planes *p) noexcept nogil:
     p.flat = is_flat(k)
 
 
-cdef inline Py_ssize_t planar_taps(Walk *k) noexcept nogil:
-    """Of the product: rows of the window, or its cells where phases lie between them; with one
-    cell, the run is the channels."""
-    if k.h.taps * k.w.taps == 1:
-        return 1
-    return k.cin * k.h.taps * (k.w.taps if k.w.step > 1 else 1)
-
-
-cdef void lay_planes(Planes *p) noexcept nogil:
-    """Where taps lie: of the filters, and of the planes."""
-    cdef Walk *k = p.walk
-    cdef Py_ssize_t t, run = k.depth // planar_taps(k)
-    for t in range(planar_taps(k)):
-        p.offset[t] = t * run
-        p.w_offset[t] = plane_offset(p, t * run)
-
-
 cdef inline Py_ssize_t plane_offset(Planes *p, Py_ssize_t d) noexcept nogil:
     """Where value d of [cin][kh][kw] lies in the planes, for the first result."""
     cdef Walk *k = p.walk
@@ -289,22 +269,22 @@ cdef inline Py_ssize_t plane_offset(Planes *p, Py_ssize_t d) noexcept nogil:
 cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
     cdef Planes p
     cdef Py_ssize_t work = k.images * k.h.size_out * k.w.size_out * k.groups * k.cout
-    cdef Py_ssize_t taps = planar_taps(k)
+    cdef Py_ssize_t d
     p.walk, p.filters, p.packed = k, f, NULL
-    p.offset = <Py_ssize_t *>malloc(2 * taps * sizeof(Py_ssize_t))
-    p.w_offset = p.offset + taps
+    p.w_offset = <Py_ssize_t *>malloc(k.depth * sizeof(Py_ssize_t))
     try:
-        if p.offset == NULL:
+        if p.w_offset == NULL:
             raise MemoryError("no memory for the offsets of a kernel's taps")
         place_filters(&p)
         cut_planes(&p)
-        lay_planes(&p)
+        for d in range(k.depth):
+            p.w_offset[d] = plane_offset(&p, d)
         if bias != NULL:
             pack_bias(k, bias)
         run(planes_task, &p, k.images * k.groups * p.bands, work * k.depth // 16, p.scratch)
     finally:
         free(p.packed)
-        free(p.offset)
+        free(p.w_offset)
         free(k.bias)
         k.bias = NULL
     return 0

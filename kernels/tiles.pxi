@@ -12,7 +12,7 @@ cdef extern from "simd/fc.h" nogil:
         const Py_ssize_t *offset
         const Py_ssize_t *w_offset
         const void *w
-        Py_ssize_t w_step, w_vector, c_vector
+        Py_ssize_t w_vector, c_vector
         const void *bias
         int by_row, vectors, columns, each, accumulate, relu
 

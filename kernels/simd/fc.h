@@ -17,18 +17,19 @@ FC_INLINE void fc_prefetch(const void *at, size_t bytes)
 }
 
 /* c[m][v][j] = Σ over taps t and i < run of
- *              a[m][offset[t] + i·step] · w[w_offset[t] + i·w_step + v·w_vector + j]
+ *              a[m][offset[t] + i·step] · w[t][i][v][j]
  * for rows m, vectors v and their lanes j; to it comes bias[v][j], or what c held before with
  * accumulate; then max(·, 0) with relu.
  *
- * Packed panels (w_offset NULL): w is [taps][run][vectors][lanes], zero beyond the columns.
- * Otherwise w is a plane that is read where it lies; lanes that are not stored may read
- * anything, up to a vector behind the last column. */
+ * The packed panel w is zero beyond the columns.  With w_offset it is planes that are read where
+ * they lie: Σ over i < run of a[m][i] · w[w_offset[i] + v·w_vector + j]; lanes that are not stored
+ * may read anything, up to a vector behind the last column. */
 typedef struct {
     ptrdiff_t taps, run, step;
-    const ptrdiff_t *offset, *w_offset; /* [taps] */
+    const ptrdiff_t *offset;   /* [taps] */
+    const ptrdiff_t *w_offset; /* [run], of planes, or NULL */
     const void *w;
-    ptrdiff_t w_step, w_vector;
+    ptrdiff_t w_vector;
     ptrdiff_t c_vector;   /* vector v of row m is stored at c[m] + v·c_vector */
     const void *bias;     /* [vectors][lanes]; one number per row if by_row; or NULL */
     int by_row;

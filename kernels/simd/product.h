@@ -62,6 +62,46 @@ FC_INLINE void product_finish(const fc_product *p, int rows, real *const *c,
     }
 }
 
+FC_INLINE void product_step(const real *w, ptrdiff_t w_vector, const real *const *row, ptrdiff_t at,
+                            fcv (*sum)[FC_VECS], const int most, const int vecs)
+{
+    fcv column[FC_VECS];
+#pragma GCC unroll 3
+    for (int v = 0; v < vecs; v++) column[v] = fcv_load(w + v * w_vector);
+#pragma GCC unroll 8
+    for (int m = 0; m < most; m++) {
+        fcv x = fcv_set1(row[m][at]);
+#pragma GCC unroll 3
+        for (int v = 0; v < vecs; v++) sum[m][v] = fcv_fma(x, column[v], sum[m][v]);
+    }
+}
+
+FC_INLINE void product_panel(const fc_product *p, const real *const *row, fcv (*sum)[FC_VECS],
+                             const int most, const int vecs)
+{
+    const real *w = p->w;
+    const ptrdiff_t step = p->step, run = p->run;
+    for (ptrdiff_t t = 0; t < p->taps; t++) {
+        ptrdiff_t at = p->offset[t];
+        for (ptrdiff_t i = 0; i < run; i++) {
+            product_step(w, FC_LEN, row, at, sum, most, vecs);
+            at += step;
+            w += vecs * FC_LEN;
+        }
+    }
+}
+
+/* An offset for each value of the depth, and one loop: with one around runs of a window's row, 1 to 5
+ * steps long, dx of VGG's first layer took 3.0 instead of 2.0 ms. */
+FC_INLINE void product_planes(const fc_product *p, const real *const *row, fcv (*sum)[FC_VECS],
+                              const int most, const int vecs)
+{
+    const real *w = p->w;
+    const ptrdiff_t run = p->run, w_vector = p->w_vector;
+    for (ptrdiff_t i = 0; i < run; i++)
+        product_step(w + p->w_offset[i], w_vector, row, i, sum, most, vecs);
+}
+
 FC_INLINE void product_tile(const fc_product *p, int rows, const real *const *a, real *const *c,
                             const int most, const int vecs, const int packed)
 {
@@ -76,27 +116,8 @@ FC_INLINE void product_tile(const fc_product *p, int rows, const real *const *a,
     }
     if (p->accumulate && whole) product_begin(p, rows, c, sum, most, vecs, 1);
     else if (p->accumulate) product_begin(p, rows, c, sum, most, vecs, 0);
-    const real *w = p->w;
-    const ptrdiff_t step = p->step, run = p->run;
-    const ptrdiff_t w_step = packed ? vecs * FC_LEN : p->w_step;
-    const ptrdiff_t w_vector = packed ? FC_LEN : p->w_vector;
-    for (ptrdiff_t t = 0; t < p->taps; t++) {
-        ptrdiff_t at = p->offset[t];
-        if (!packed) w = (const real *)p->w + p->w_offset[t];
-        for (ptrdiff_t i = 0; i < run; i++) {
-            fcv column[FC_VECS];
-#pragma GCC unroll 3
-            for (int v = 0; v < vecs; v++) column[v] = fcv_load(w + v * w_vector);
-#pragma GCC unroll 8
-            for (int m = 0; m < most; m++) {
-                fcv x = fcv_set1(row[m][at]);
-#pragma GCC unroll 3
-                for (int v = 0; v < vecs; v++) sum[m][v] = fcv_fma(x, column[v], sum[m][v]);
-            }
-            at += step;
-            w += w_step;
-        }
-    }
+    if (packed) product_panel(p, row, sum, most, vecs);
+    else product_planes(p, row, sum, most, vecs);
     if (whole) product_finish(p, rows, c, sum, most, vecs, 1);
     else product_finish(p, rows, c, sum, most, vecs, 0);
 }

@@ -61,13 +61,14 @@ static void check_product(const fc_tiles *t, int rows, int columns, int planar, 
     char *a = numbers(a_size, t->item), *w = numbers(w_size, t->item);
     char *c = numbers(rows * columns, t->item), *want = copy_of(c, rows * columns * t->item);
     char *bias = numbers(width + rows, t->item);
-    ptrdiff_t offset[TAPS] = {0, RUN, 2 * RUN}, w_offset[TAPS] = {0, width, 2 * width};
+    ptrdiff_t offset[TAPS] = {0, RUN, 2 * RUN}, w_offset[TAPS * RUN];
     const void *row[16];
     void *result[16];
-    fc_product p = {.taps = TAPS, .run = RUN, .step = 1, .offset = offset, .w = w,
-                    .w_offset = planar ? w_offset : NULL, .w_step = 1, .w_vector = t->lanes,
+    fc_product p = {.taps = TAPS, .run = planar ? TAPS * RUN : RUN, .step = 1, .offset = offset, .w = w,
+                    .w_offset = planar ? w_offset : NULL, .w_vector = t->lanes,
                     .c_vector = t->lanes, .bias = bias, .by_row = planar, .vectors = vectors,
                     .columns = columns, .each = t->lanes, .relu = relu};
+    for (int k = 0; k < TAPS * RUN; k++) w_offset[k] = k / RUN * width + k % RUN;
     for (int m = 0; m < 16; m++) {
         int real = m < rows ? m : rows - 1;
         row[m] = a + real * TAPS * RUN * t->item;
@@ -77,7 +78,7 @@ static void check_product(const fc_tiles *t, int rows, int columns, int planar, 
         for (int j = 0; j < columns; j++) {
             double sum = 0;
             for (int k = 0; k < TAPS * RUN; k++) {
-                ptrdiff_t at = planar ? w_offset[k / RUN] + k % RUN + j : k * width + j;
+                ptrdiff_t at = planar ? w_offset[k] + j : k * width + j;
                 sum += t->item == 4 ? ((float *)a)[m * TAPS * RUN + k] * ((float *)w)[at]
                                     : ((double *)a)[m * TAPS * RUN + k] * ((double *)w)[at];
             }
