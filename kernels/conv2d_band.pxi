@@ -9,7 +9,7 @@ include "common.pxi"
 cdef enum:
     MOST_PIXELS = 1024          # of a band: pointers and tile sums of it stay in L1/L2
     BAND_BYTES = 384 * 1024     # of a gathered band
-    PANEL_BYTES = 32 * 1024      # of a panel's part of the depth: in L1 (96 KiB, in L2: 2 % slower)
+    PANEL_BYTES = 32 * 1024     # of a panel's part of the depth: in L1 (96 KiB, in L2: 2 % slower)
     TASKS_PER_THREAD = 4
 
 

@@ -5,18 +5,24 @@ cdef enum:
     MOST_WINDOW = 256       # larger windows go tap by tap
 
 
-# One phase of dx's stride: some taps, and where the packed filters of all phases have them.
+# One phase of dx's stride: some taps, from value `first` of the depth on.
 cdef struct Phase:
     Axis h, w
-    Py_ssize_t first, whole
+    Py_ssize_t first
+
+
+# The filters of all phases, packed by the first that needs them.
+cdef struct Together:
+    Phase *phase
+    Py_ssize_t count, depth
     char *packed
+    size_t bytes
 
 
 cdef struct PackJob:
     Walk *walk
     Filters *filters
-    Phase *phase            # of so many, NULL for all taps in one
-    Py_ssize_t phases
+    Together *all           # NULL: the walk's own taps
     char *packed
     bint unpack
 
@@ -31,7 +37,7 @@ cdef void pack_panel(void *context, Py_ssize_t index, void *scratch) noexcept no
     cdef Py_ssize_t width = ceil_div(columns, k.tiles.lanes) * k.tiles.lanes
     cdef Py_ssize_t i, j
     cdef char *at = job.packed + (group * k.group_size + first * k.whole_depth) * k.item
-    if by_windows(k, f):
+    if by_windows(f):
         pack_windows(job, group, first, columns, width, at, <char *>scratch)
         return
     if columns < width and not job.unpack:
@@ -71,13 +77,13 @@ cdef inline void pack_copy(PackJob *job, Py_ssize_t rows, Py_ssize_t columns, ch
 #
 # They are transposed together, for several channels where those are neighbours too, and then
 # moved row by row to where each tap has its channels.  Phases of dx take some taps of each window:
-# tap by tap, every line of w was read once for each (dx of 3×3/2, 512-512: 97 -> 130 GFLOP/s).
+# tap by tap, every line of w was read once for each (dx of 3×3/2, 256-512: 90 -> 123 GFLOP/s).
 
 cdef inline Py_ssize_t window_of(Filters *f) noexcept nogil:
     return f.w.size[2] * f.w.size[3]
 
 
-cdef inline bint by_windows(Walk *k, Filters *f) noexcept nogil:
+cdef inline bint by_windows(Filters *f) noexcept nogil:
     return (1 < window_of(f) <= MOST_WINDOW and f.w.step[3] == 1
             and f.w.step[2] == f.w.size[3])
 
@@ -106,7 +112,8 @@ cdef void pack_windows(PackJob *job, Py_ssize_t group, Py_ssize_t first, Py_ssiz
                        Py_ssize_t width, char *panel, char *windows) noexcept nogil:
     cdef Walk *k = job.walk
     cdef Filters *f = job.filters
-    cdef Py_ssize_t window = window_of(f), some = some_windows(k, f), c = 0, n, i, phase
+    cdef Py_ssize_t window = window_of(f), some = some_windows(k, f), c = 0, n, i, p
+    cdef Phase *phase
     cdef char *w = f.w.at + (group * f.group_step + first * f.out_step) * k.item
     cdef char *row
     cdef char *at
@@ -119,11 +126,12 @@ cdef void pack_windows(PackJob *job, Py_ssize_t group, Py_ssize_t first, Py_ssiz
         for i in range(n):
             at = windows + i * window * width * k.item
             row = panel + (c + i) * width * k.item
-            if job.phase == NULL:
+            if job.all == NULL:
                 move_taps(job, &k.h, &k.w, width, row, at)
-            for phase in range(job.phases):
-                move_taps(job, &job.phase[phase].h, &job.phase[phase].w, width,
-                          row + job.phase[phase].first * width * k.item, at)
+                continue
+            for p in range(job.all.count):
+                phase = &job.all.phase[p]
+                move_taps(job, &phase.h, &phase.w, width, row + phase.first * width * k.item, at)
         if job.unpack:
             pack_copy(job, n * window, columns, windows, width, w + c * f.in_step * k.item, 1)
         c += n
@@ -132,26 +140,27 @@ cdef void pack_windows(PackJob *job, Py_ssize_t group, Py_ssize_t first, Py_ssiz
 cdef int pack_job(PackJob *job) except -1:
     cdef Walk *k = job.walk
     cdef size_t scratch = 0
-    if by_windows(k, job.filters):
+    if by_windows(job.filters):
         scratch = some_windows(k, job.filters) * window_of(job.filters) * k.panel * k.item
     return run(pack_panel, job, k.groups * k.panels, k.groups * k.group_size // 4, scratch)
 
 
 cdef int pack(Walk *k, Filters *f, char *packed, bint unpack) except -1:
-    cdef PackJob job = PackJob(k, f, NULL, 0, packed, unpack)
+    cdef PackJob job = PackJob(k, f, NULL, packed, unpack)
     return pack_job(&job)
 
 
-cdef int pack_phases_together(Walk *k, Filters *f, Phase *phase, Py_ssize_t phases) except -1:
-    cdef PackJob job = PackJob(k, f, phase, phases, phase.packed, False)
-    take_depth(k, phase.whole)
-    return pack_job(&job)
-
-
-cdef void of_phase(Walk *k, Phase *phase) noexcept:
-    """The walk of one phase, over its part of all packed filters."""
-    take_depth(k, phase.whole)
-    k.packed, k.first_depth = phase.packed, phase.first
+cdef int pack_together(Walk *k, Filters *f, Together *all, Py_ssize_t phase) except -1:
+    """One phase's walk gets its part of all packed filters."""
+    cdef PackJob job
+    take_depth(k, all.depth)
+    if all.packed == NULL:
+        all.bytes = k.groups * k.group_size * k.item + 64
+        all.packed = take(all.bytes)
+        job = PackJob(k, f, all, all.packed, False)
+        pack_job(&job)
+    k.packed, k.first_depth = all.packed, all.phase[phase].first
+    return 0
 
 
 cdef inline char *panel_at(Walk *k, Py_ssize_t group, Py_ssize_t panel,

@@ -149,8 +149,8 @@ cdef void plan(Walk *k) noexcept:
 
 
 cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
-              object prepared, Phase *phase=NULL) except -1:
-    """Pack the filters (but for a phase, whose are packed), cut the result into bands, do them."""
+              object prepared, Together *all=NULL, Py_ssize_t phase=0) except -1:
+    """Pack the filters, cut the result into bands, do them; or a phase of all packed together."""
     cdef Py_ssize_t work
     cdef size_t packed_bytes
     cdef char *taken = NULL
@@ -172,8 +172,8 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
         lay_rows(k)
         if prepared is not None:
             keep_packed(k, f, prepared, packed_bytes)
-        elif phase != NULL:
-            of_phase(k, phase)
+        elif all != NULL:
+            pack_together(k, f, all, phase)
         else:
             taken = take(packed_bytes)
             k.packed = taken
@@ -247,7 +247,7 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
     phases = [(rows, columns) for rows, columns in dims.dx_phases if rows.taps and columns.taps]
     if len(phases) < len(dims.dx_phases):       # a stride beyond the kernel: nothing reaches some
         dx[...] = 0
-    if len(phases) > 1 and k.images and by_windows(&k, &f):
+    if len(phases) > 1 and by_windows(&f):
         walk_phases(&k, &f, phases)
         return 0
     for rows, columns in phases:
@@ -258,32 +258,24 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
 
 cdef int walk_phases(Walk *k, Filters *f, list phases) except -1:
     """All phases of dx, whose filters are packed together."""
-    cdef Py_ssize_t count = len(phases), i, first = 0
-    cdef size_t bytes = 0
-    cdef char *packed = NULL
-    cdef Phase *phase = <Phase *>malloc(count * sizeof(Phase))
+    cdef Together all
     cdef Walk one
-    if phase == NULL:
+    cdef Py_ssize_t i
+    all.count, all.depth, all.packed, all.bytes = len(phases), 0, NULL, 0
+    all.phase = <Phase *>malloc(all.count * sizeof(Phase))
+    if all.phase == NULL:
         raise MemoryError("no memory for the phases of a stride")
     try:
-        for i in range(count):
-            read_axis(phases[i][0], &phase[i].h)
-            read_axis(phases[i][1], &phase[i].w)
-            phase[i].first = first
-            first += phase[i].h.taps * phase[i].w.taps * k.cin
-        k.h, k.w = phase[0].h, phase[0].w
-        set_panels(k)
-        take_depth(k, first)
-        bytes = k.groups * k.group_size * k.item + 64
-        packed = take(bytes)
-        for i in range(count):
-            phase[i].whole, phase[i].packed = first, packed
-        pack_phases_together(k, f, phase, count)
-        for i in range(count):
+        for i in range(all.count):
+            read_axis(phases[i][0], &all.phase[i].h)
+            read_axis(phases[i][1], &all.phase[i].w)
+            all.phase[i].first = all.depth
+            all.depth += all.phase[i].h.taps * all.phase[i].w.taps * k.cin
+        for i in range(all.count):
             one = k[0]
-            walk(&one, f, phases[i][0], phases[i][1], NULL, None, &phase[i])
+            walk(&one, f, phases[i][0], phases[i][1], NULL, None, &all, i)
     finally:
-        if packed != NULL:
-            runtime.give(packed, bytes)
-        free(phase)
+        if all.packed != NULL:
+            runtime.give(all.packed, all.bytes)
+        free(all.phase)
     return 0

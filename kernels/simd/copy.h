@@ -52,6 +52,8 @@ FC_INLINE void transpose_block(int columns, real *y, ptrdiff_t y_row, const real
     }
 }
 
+enum { STRIP = 128 };
+
 /* rows (FC_PIECE at least) are neighbours in x, columns in y; last blocks overlap others.
  * A strip of columns is written row by row, so that stores to a plane follow one another
  * (planes of 224×224: 4.0 numbers/ns in strips of 16 columns, 8.6 of 128), and is read
@@ -59,7 +61,6 @@ FC_INLINE void transpose_block(int columns, real *y, ptrdiff_t y_row, const real
 static void transpose_strips(ptrdiff_t rows, ptrdiff_t columns, real *y, ptrdiff_t y_row,
                              const real *x, ptrdiff_t x_column)
 {
-    enum { STRIP = 128 };
     for (ptrdiff_t first = 0; first < columns; first += STRIP) {
         ptrdiff_t end = first + STRIP < columns ? first + STRIP : columns;
         for (ptrdiff_t piece = 0; piece < rows; piece += FC_PIECE) {
@@ -77,14 +78,22 @@ static void transpose_strips(ptrdiff_t rows, ptrdiff_t columns, real *y, ptrdiff
     }
 }
 
-/* Columns a multiple of 1024 bytes apart meet in a few sets of L1, which loses each line before
- * its second piece is read: some rows of some columns are moved to a denser place first
- * (1024 × 1024 weights on Zen 5: 3.6 -> 10.6 numbers/ns). */
+/* Whether columns meet in too few of L1's sets, 64 lines of 64 bytes that are 8 ways deep or more:
+ * then it loses each line before its second piece is read. */
+FC_INLINE int crowded(ptrdiff_t columns, ptrdiff_t x_column)
+{
+    ptrdiff_t bytes = x_column * (ptrdiff_t)sizeof(real), apart = bytes & -bytes;
+    ptrdiff_t sets = apart >= 4096 || apart == 0 ? 1 : 4096 / apart;
+    return columns > 8 * sets;
+}
+
+/* Some rows of some crowded columns are moved to a denser place first (1024 × 1024 weights on
+ * Zen 5: 3.6 -> 10.6 numbers/ns). */
 static void transpose(ptrdiff_t rows, ptrdiff_t columns, real *y, ptrdiff_t y_row, const real *x,
                       ptrdiff_t x_column)
 {
     enum { LINE = 64 / sizeof(real), ROWS = 5 * LINE, STEP = ROWS + LINE, COLUMNS = 64 };
-    if (x_column * (ptrdiff_t)sizeof(real) % 1024 || rows < LINE || columns < FC_LEN) {
+    if (!crowded(columns < STRIP ? columns : STRIP, x_column) || rows < LINE || columns < FC_LEN) {
         transpose_strips(rows, columns, y, y_row, x, x_column);
         return;
     }

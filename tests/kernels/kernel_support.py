@@ -251,6 +251,8 @@ CONV_CASES = (
     "n2c3h2w2_k5r5x5_s1x1_p2x2_d1x1_g1",
     "n1c2h1w1_k3r3x3_s1x1_p1x1_d1x1_g1",
     "n1c2h3w3_k4r2x2_s1x1_p3x4_d1x1_g1",
+    # a window that is packed tap by tap
+    "n1c17h20w21_k18r17x17_s2x2_p1x1_d1x1_g1",
     # groups: whole vectors, tails, stride; depthwise, with a multiplier, with one filter
     "n2c32h8w8_k32r3x3_s1x1_p1x1_d1x1_g2",
     "n2c34h7w7_k51r3x3_s1x1_p1x1_d1x1_g17",

@@ -155,6 +155,18 @@ static void check_copy(const fc_tiles *t, const fc_tiles *scalar, int rows, int 
     free(x), free(y), free(want);
 }
 
+/* columns 1024 bytes apart: many of them are moved before they are transposed */
+static void check_far_copy(const fc_tiles *t, const fc_tiles *scalar, int rows, int columns)
+{
+    ptrdiff_t n = rows * columns, step = 1024 / t->item;
+    char *x = numbers(columns * step, t->item), *y = numbers(n, t->item);
+    char *want = copy_of(y, n * t->item);
+    t->copy(rows, columns, y, columns, 1, x, 1, step);
+    scalar->copy(rows, columns, want, columns, 1, x, 1, step);
+    expect(t, "transpose of far columns", y, want, n, 0);
+    free(x), free(y), free(want);
+}
+
 /* rows × lanes of x with `edge` columns of padding on either side, against the scalar one */
 static void check_depthwise(const fc_tiles *t, const fc_tiles *scalar, int results, int lanes,
                             int along, int step, int dilation, int by_lane)
@@ -545,6 +557,8 @@ int main(void)
                 check_spread(t, scalar, images, columns, columns % 19 + 1);
         for (int rows = 1; rows < 40; rows += 3)
             for (int columns = 1; columns < 40; columns++) check_copy(t, scalar, rows, columns);
+        for (int rows = 15; rows < 125; rows++)
+            for (int columns = 7; columns < 140; columns += 9) check_far_copy(t, scalar, rows, columns);
         for (int rows = 1; rows <= t->rows; rows++)
             for (int run = 1; run < 40; run++) check_span_dots(t, rows, run);
         for (int lanes = 1; lanes < 40; lanes++) {
