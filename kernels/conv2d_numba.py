@@ -1,373 +1,437 @@
-"""Convolution in Numba: each kernel computes a slice [first, last) of its results.
+"""Convolution in Numba: which way a problem goes, and how it is cut.
 
-The forward pass and the gradient with respect to x are the same walk (``TapAxis``) over
-different arrays: ``source`` is x or dy, ``out`` is y or dx.  ``direct`` lays one row of
-the source at a time out channels-last with its padding, so that no inner loop tests for
-edges; ``im2col`` gathers whole windows.  Both then call ``add_product``, whose inner loop
-runs over contiguous results and is what LLVM vectorises.
-
-Sums have one order, which depends neither on the slice nor on the batch: offsets in the
-window, then channels; for the weights images, rows, columns.
+The kernels, by idea: ``conv2d_numba_walk`` (y and dx), ``conv2d_numba_planar`` (the same where a
+group has few filters), ``conv2d_numba_gram`` (dw), ``conv2d_numba_dots`` (dw of few filters);
+what they share is in ``conv2d_numba_bands``, packed weights in ``conv2d_numba_pack``.
 """
 
-# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from . import numba_tasks
 from .arrays import Array
+from .conv2d_numba_bands import ROWS, VECTORS, Plan
+from .conv2d_numba_depthwise import TAPS, depthwise, depthwise_dw
+from .conv2d_numba_dots import FILTERS, add_lanes, dots
+from .conv2d_numba_dots import ROWS as DOT_ROWS
+from .conv2d_numba_gram import add_parts, gram
+from .conv2d_numba_pack import Weights, pack
+from .conv2d_numba_planar import planar
+from .conv2d_numba_walk import walk
 from .dims import ConvDims, TapAxis
-from .numba_options import AXIS, BOOL, INT, helper, kernel, packed, read, write
+from .numba_options import FLAT, INT, OUT, STEPS, Steps, flat, kernel
+from .numba_tiles import BYTES, pointer
 
 
-PIXELS = 64  # at most so many results of a row are computed at once
-COLUMNS = 1 << 17  # elements of the im2col scratch, unless one window alone has more
-DEPTH = 16  # rows of b that stay in the L1 cache while add_product passes over a
+BAND = 256 * 1024  # bytes of a gathered band, of its windows where they are unrolled: in L2
+PIXELS = 512  # results of a band, at most
+TOTALS = 128 * 1024  # bytes of the totals of dw that a block of channels meets
+BLOCK = 256  # bytes of the channels of a depthwise band
+UNITS = 8  # into so many units dw is cut, whatever the number of threads
+# Nanoseconds, for the choice of threads.
+PER_FLOP = 0.02
+PER_NUMBER = 0.5  # that is packed or added up
 
 
-@helper
-def add_product(a, b, total, rows, depth, width):
-    """total[rows, width] += a[rows, depth] @ b[depth, width]"""
-    for block in range(0, depth, DEPTH):
-        stop = min(block + DEPTH, depth)
-        fours = block + (stop - block) // 4 * 4
-        for r in range(rows):
-            for t in range(block, fours, 4):
-                a0, a1, a2, a3 = a[r, t], a[r, t + 1], a[r, t + 2], a[r, t + 3]
-                for k in range(width):
-                    s = total[r, k] + a0 * b[t, k]
-                    s += a1 * b[t + 1, k]
-                    s += a2 * b[t + 2, k]
-                    total[r, k] = s + a3 * b[t + 3, k]
-            for t in range(fours, stop):
-                a0 = a[r, t]
-                for k in range(width):
-                    total[r, k] += a0 * b[t, k]
+class Walk(NamedTuple):
+    """A walk's axes, and the sizes of a group, whichever gradient it is of."""
+
+    rows: TapAxis
+    columns: TapAxis
+    n: int
+    groups: int
+    channels: int
+    filters: int
+    item: int  # bytes of a number
+
+    @property
+    def vectors(self) -> int:
+        return _ceil(self.filters * self.item, BYTES)
+
+    @property
+    def panels(self) -> int:
+        return _ceil(self.vectors, VECTORS)
+
+    @property
+    def width(self) -> int:
+        """Filters, filled up to whole vectors."""
+        return self.vectors * BYTES // self.item
+
+    @property
+    def window(self) -> int:
+        return self.rows.taps * self.columns.taps
+
+    @property
+    def work(self) -> float:
+        """Nanoseconds, about."""
+        results = self.n * self.rows.size_out * self.columns.size_out * self.filters
+        return 2 * results * self.channels * self.groups * self.window * PER_FLOP
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups > 1 and self.channels == self.filters == 1
+
+    @property
+    def few(self) -> bool:
+        """Whether lanes of filters would mostly be empty, and planes fit."""
+        row = _reach(self.rows, 1) * _reach(self.columns, self.columns.size_out)
+        return 2 * self.filters * self.item <= BYTES and row * self.channels * self.item <= BAND
 
 
-@helper
-def load_strip(source, n, channel, row, left, strip, width, channels):
-    """strip[s, c] = source[n, channel + c, row, left + s], 0 outside the plane"""
-    for s in range(width):
-        column = left + s
-        if 0 <= column < source.shape[3]:
-            for c in range(channels):
-                strip[s, c] = source[n, channel + c, row, column]
-        else:
-            strip[s, :channels] = 0
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)
 
 
-@helper
-def begin(total, bias, filter0, pixels, width):
-    for q in range(pixels):
-        for k in range(width):
-            total[q, k] = bias[filter0 + k]
-
-
-@helper
-def rectify(total, pixels, width):
-    """The activation; a NaN stays one."""
-    for q in range(pixels):
-        for k in range(width):
-            if total[q, k] < 0:
-                total[q, k] = 0
-
-
-@helper
-def reach(axis, count):
-    """How many source positions `count` neighbouring results span."""
+def _reach(axis: TapAxis, count: int) -> int:
     return max(0, (count - 1) * axis.step + (axis.taps - 1) * axis.dilation + 1)
 
 
-@kernel(read(4), packed(5), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
-def walk_direct(source, weights, bias, out, rows, columns, first, last, relu):
-    """Results [first, last) of n·rows: `weights` are (g, row taps, column taps, c, k)."""
-    groups, channels, filters = weights.shape[0], weights.shape[3], weights.shape[4]
-    block = min(PIXELS, columns.size_out)
-    strip = np.empty((reach(columns, block), channels), source.dtype)
-    total = np.empty((block, filters), source.dtype)
-    for unit in range(first, last):
-        n, p = divmod(unit, rows.size_out)
-        out_row = rows.out_first + p * rows.out_step
-        for q0 in range(0, columns.size_out, block):
-            pixels = min(block, columns.size_out - q0)
-            left, width = columns.first + q0 * columns.step, reach(columns, pixels)
-            for g in range(groups):
-                begin(total, bias, g * filters, pixels, filters)
-                for i in range(rows.taps):
-                    row = rows.first + p * rows.step + i * rows.dilation
-                    if not 0 <= row < rows.size_in:
-                        continue
-                    load_strip(source, n, g * channels, row, left, strip, width, channels)
-                    for j in range(columns.taps):
-                        cells = strip[j * columns.dilation :: columns.step]
-                        add_product(cells, weights[g, i, j], total, pixels, channels, filters)
-                if relu:
-                    rectify(total, pixels, filters)
-                for q in range(pixels):
-                    column = columns.out_first + (q0 + q) * columns.out_step
-                    for k in range(filters):
-                        out[n, g * filters + k, out_row, column] = total[q, k]
+def _inside(axis: TapAxis) -> bool:
+    """Whether no window reaches over the edge."""
+    last = axis.first + (axis.size_out - 1) * axis.step + (axis.taps - 1) * axis.dilation
+    return axis.first >= 0 and last < axis.size_in
 
 
-@kernel(read(4), packed(3), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
-def walk_depthwise(source, weights, bias, out, rows, columns, first, last, relu):
-    """``walk_direct`` with one channel and filter per group: `weights` are (taps, taps, g)."""
-    channels = weights.shape[2]
-    block = min(PIXELS, columns.size_out)
-    strip = np.empty((reach(columns, block), channels), source.dtype)
-    total = np.empty((block, channels), source.dtype)
-    for unit in range(first, last):
-        n, p = divmod(unit, rows.size_out)
-        out_row = rows.out_first + p * rows.out_step
-        for q0 in range(0, columns.size_out, block):
-            pixels = min(block, columns.size_out - q0)
-            left, width = columns.first + q0 * columns.step, reach(columns, pixels)
-            begin(total, bias, 0, pixels, channels)
-            for i in range(rows.taps):
-                row = rows.first + p * rows.step + i * rows.dilation
-                if not 0 <= row < rows.size_in:
-                    continue
-                load_strip(source, n, 0, row, left, strip, width, channels)
-                for q in range(pixels):
-                    for j in range(columns.taps):
-                        s = q * columns.step + j * columns.dilation
-                        for k in range(channels):
-                            total[q, k] += strip[s, k] * weights[i, j, k]
-            if relu:
-                rectify(total, pixels, channels)
-            for q in range(pixels):
-                column = columns.out_first + (q0 + q) * columns.out_step
-                for k in range(channels):
-                    out[n, k, out_row, column] = total[q, k]
+def _skips(axis: TapAxis) -> bool:
+    """Whether windows of one tap skip cells, and none lies outside."""
+    return axis.taps == 1 and axis.step > 1 and _inside(axis)
 
 
-@helper
-def load_window(source, n, channel, channels, top, left, rows, columns, window):
-    """window[i·j·c] = the cells under one window, 0 outside the plane"""
-    t = 0
-    for i in range(rows.taps):
-        row = top + i * rows.dilation
-        for j in range(columns.taps):
-            column = left + j * columns.dilation
-            if 0 <= row < rows.size_in and 0 <= column < columns.size_in:
-                for c in range(channels):
-                    window[t + c] = source[n, channel + c, row, column]
-            else:
-                window[t : t + channels] = 0
-            t += channels
+def _without_gaps(axis: TapAxis) -> TapAxis:
+    """Of a source that lacks the cells that are skipped."""
+    if not _skips(axis):
+        return axis
+    return axis._replace(first=0, step=1, dilation=1, size_in=axis.size_out)
 
 
-@kernel(read(4), packed(3), packed(1), write(4), AXIS, AXIS, INT, INT, BOOL)
-def walk_im2col(source, weights, bias, out, rows, columns, first, last, relu):
-    """Results [first, last) of n·rows·columns: `weights` are (g, taps·taps·c, k)."""
-    groups, depth, filters = weights.shape
-    channels = source.shape[1] // groups
-    block = min(PIXELS, max(1, COLUMNS // max(1, depth)), max(1, last - first))
-    windows = np.empty((block, depth), source.dtype)
-    total = np.empty((block, filters), source.dtype)
-    for start in range(first, last, block):
-        pixels = min(block, last - start)
-        for g in range(groups):
-            for r in range(pixels):
-                rest, q = divmod(start + r, columns.size_out)
-                n, p = divmod(rest, rows.size_out)
-                top, left = rows.first + p * rows.step, columns.first + q * columns.step
-                load_window(source, n, g * channels, channels, top, left, rows, columns, windows[r])
-            begin(total, bias, g * filters, pixels, filters)
-            add_product(windows, weights[g], total, pixels, depth, filters)
-            if relu:
-                rectify(total, pixels, filters)
-            for r in range(pixels):
-                rest, q = divmod(start + r, columns.size_out)
-                n, p = divmod(rest, rows.size_out)
-                row = rows.out_first + p * rows.out_step
-                column = columns.out_first + q * columns.out_step
-                for k in range(filters):
-                    out[n, g * filters + k, row, column] = total[r, k]
+def _steps_without_gaps(steps: Steps, k: Walk) -> Steps:
+    if _skips(k.rows):
+        at = steps.at + k.rows.first * steps.h
+        steps = steps._replace(at=at, h=steps.h * k.rows.step)
+    if _skips(k.columns):
+        at = steps.at + k.columns.first * steps.w
+        steps = steps._replace(at=at, w=steps.w * k.columns.step)
+    return steps
 
 
-@kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT, INT)
-def weights_direct(dy, x, dw, rows, columns, groups, first, last):
-    """dw[k, c] for the channels [first, last) of x, one row of one image after another."""
-    channels, filters = x.shape[1] // groups, dy.shape[1] // groups
-    block = min(PIXELS, columns.size_out)
-    strip = np.empty((reach(columns, block), channels), x.dtype)
-    grad = np.empty((block, filters), x.dtype)
-    for g in range(first // channels, (last - 1) // channels + 1):
-        begin_c, end_c = max(first, g * channels), min(last, (g + 1) * channels)
-        count = end_c - begin_c
-        total = np.zeros((rows.taps, columns.taps, count, filters), x.dtype)
-        for n in range(x.shape[0]):
-            for p in range(rows.size_out):
-                for q0 in range(0, columns.size_out, block):
-                    pixels = min(block, columns.size_out - q0)
-                    load_strip(dy, n, g * filters, p, q0, grad, pixels, filters)
-                    left, width = columns.first + q0 * columns.step, reach(columns, pixels)
-                    for i in range(rows.taps):
-                        row = rows.first + p * rows.step + i * rows.dilation
-                        if not 0 <= row < rows.size_in:
-                            continue
-                        load_strip(x, n, begin_c, row, left, strip, width, count)
-                        for j in range(columns.taps):
-                            # total[c, k] += strip[q, c]ᵀ @ grad[q, k]
-                            cells = strip[j * columns.dilation :: columns.step].T
-                            add_product(cells, grad, total[i, j], count, pixels, filters)
-        store_weights(total, dw, g * filters, begin_c - g * channels)
+def _most(size: int, fits: Callable[[int], bool]) -> int:
+    """Into how large parts a size is cut: the largest that fits (1 if none does), then evenly."""
+    low, high = 1, size
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return _ceil(size, _ceil(size, low))
 
 
-@helper
-def store_weights(total, dw, filter0, channel):
-    """dw[filter0 + k, channel + c, i, j] = total[i, j, c, k]"""
-    for i in range(total.shape[0]):
-        for j in range(total.shape[1]):
-            for c in range(total.shape[2]):
-                for k in range(total.shape[3]):
-                    dw[filter0 + k, channel + c, i, j] = total[i, j, c, k]
+def _bands(plan: Plan, rows: TapAxis, columns: TapAxis) -> int:
+    across = _ceil(columns.size_out, plan.columns)
+    return _ceil(plan.n, plan.images) * _ceil(rows.size_out, plan.rows) * across
 
 
-@kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT)
-def weights_depthwise(dy, x, dw, rows, columns, first, last):
-    """``weights_direct`` with one channel and filter per group."""
-    channels = last - first
-    block = min(PIXELS, columns.size_out)
-    strip = np.empty((reach(columns, block), channels), x.dtype)
-    grad = np.empty((block, channels), x.dtype)
-    total = np.zeros((rows.taps, columns.taps, 1, channels), x.dtype)
-    for n in range(x.shape[0]):
-        for p in range(rows.size_out):
-            for q0 in range(0, columns.size_out, block):
-                pixels = min(block, columns.size_out - q0)
-                load_strip(dy, n, first, p, q0, grad, pixels, channels)
-                left, width = columns.first + q0 * columns.step, reach(columns, pixels)
-                for i in range(rows.taps):
-                    row = rows.first + p * rows.step + i * rows.dilation
-                    if not 0 <= row < rows.size_in:
-                        continue
-                    load_strip(x, n, first, row, left, strip, width, channels)
-                    for j in range(columns.taps):
-                        for q in range(pixels):
-                            s = q * columns.step + j * columns.dilation
-                            for k in range(channels):
-                                total[i, j, 0, k] += strip[s, k] * grad[q, k]
-    store_weights(total, dw, first, 0)
+def _cut(k: Walk, channels: int, unrolled: bool, in_place: bool, wanted: int) -> Plan:
+    """Bands that stay in L2; as many of them, with chunks of panels, as are wanted."""
+    window = k.window * channels if unrolled else 0
+
+    def fits(images: int, high: int, wide: int) -> bool:
+        cells = 0 if in_place else _reach(k.rows, high) * _reach(k.columns, wide) * channels
+        pixels = images * high * wide
+        return pixels <= PIXELS and (images * cells + window * pixels) * k.item <= BAND
+
+    rows, columns = k.rows.size_out, k.columns.size_out
+    images = high = 1
+    wide = _most(columns, lambda q: fits(1, 1, q))
+    if wide == columns:
+        high = _most(rows, lambda p: fits(1, p, wide))
+    if (high, wide) == (rows, columns):
+        images = min(_most(k.n, lambda i: fits(i, rows, columns)), max(1, k.n // wanted))
+    plan = Plan(
+        k.n, k.groups, k.channels, k.filters, images, high, wide,
+        1, 1, channels, int(unrolled), int(in_place),
+    )  # fmt: skip
+    bands = _bands(plan, k.rows, k.columns) * k.groups
+    return plan._replace(chunks=min(k.panels, _ceil(wanted, bands)))
 
 
-@kernel(read(4), read(4), write(4), AXIS, AXIS, INT, INT, INT)
-def weights_im2col(dy, x, dw, rows, columns, groups, first, last):
-    """dw[k, c] for the channels [first, last) of x, one block of windows after another."""
-    channels, filters = x.shape[1] // groups, dy.shape[1] // groups
-    taps, plane = rows.taps * columns.taps, rows.size_out * columns.size_out
-    block = min(PIXELS, max(1, COLUMNS // (taps * channels)), plane)
-    grad = np.empty((block, filters), x.dtype)
-    for g in range(first // channels, (last - 1) // channels + 1):
-        begin_c, end_c = max(first, g * channels), min(last, (g + 1) * channels)
-        count = end_c - begin_c
-        windows = np.empty((block, taps * count), x.dtype)
-        total = np.zeros((taps * count, filters), x.dtype)
-        for n in range(x.shape[0]):
-            for start in range(0, plane, block):
-                pixels = min(block, plane - start)
-                for r in range(pixels):
-                    p, q = divmod(start + r, columns.size_out)
-                    for k in range(filters):
-                        grad[r, k] = dy[n, g * filters + k, p, q]
-                    top, left = rows.first + p * rows.step, columns.first + q * columns.step
-                    load_window(x, n, begin_c, count, top, left, rows, columns, windows[r])
-                # total[i·j·c, k] += windows[pixels, i·j·c]ᵀ @ grad[pixels, k]
-                add_product(windows.T, grad, total, taps * count, pixels, filters)
-        shape = (rows.taps, columns.taps, count, filters)
-        store_weights(total.reshape(shape), dw, g * filters, begin_c - g * channels)
+def _cut_planes(k: Walk, wanted: int) -> Plan:
+    """Bands of whole rows of one image, as many as are wanted if images and groups are few."""
+    row = _reach(k.columns, k.columns.size_out) * k.channels * k.item
+    most = _most(k.rows.size_out, lambda p: _reach(k.rows, p) * row <= BAND)
+    high = min(most, _ceil(k.rows.size_out, _ceil(wanted, k.n * k.groups)))
+    return Plan(
+        k.n, k.groups, k.channels, k.filters, 1, high, k.columns.size_out, 1, 1, k.channels, 0, 0
+    )
 
 
-@kernel(read(4), write(1), INT, INT)
-def sum_filters(dy, db, first, last):
-    """db[first:last]; in float64, for there may be millions of terms."""
-    total = np.zeros(last - first)
-    for n in range(dy.shape[0]):
-        for p in range(dy.shape[2]):
-            for k in range(first, last):
-                s = total[k - first]
-                for q in range(dy.shape[3]):
-                    s += dy[n, k, p, q]
-                total[k - first] = s
-    for k in range(first, last):
-        db[k] = total[k - first]
+def _cut_depthwise(k: Walk, wanted: int) -> Plan:
+    """Bands of a block of channels, which is a few vectors wide."""
+    near = k._replace(groups=1, channels=k.groups, filters=k.groups)
+    block = min(k.groups, BLOCK // k.item)
+    blocks = _ceil(k.groups, block)
+    plan = _cut(near, block, False, False, _ceil(wanted, blocks))
+    bands = _bands(plan, k.rows, k.columns)
+    if bands * blocks < wanted:  # fewer rows, then: blocks of one vector are not worth a band
+        high = _ceil(plan.rows * bands * blocks, wanted)
+        plan = plan._replace(rows=_ceil(k.rows.size_out, _ceil(k.rows.size_out, high)))
+    return plan._replace(chunks=1)
 
 
-def _taps(w: Array, rows: TapAxis, columns: TapAxis) -> Array:
-    """The weights that a walk meets, in its order: (O, C/groups, row taps, column taps)."""
-    row = rows.k_first + rows.k_step * np.arange(rows.taps)
-    column = columns.k_first + columns.k_step * np.arange(columns.taps)
-    return w[:, :, row[:, None], column]
+def _packed(w: Array, k: Walk, dx: bool) -> Array:
+    _, per_group, high, wide = w.shape
+    window = high * wide
+    steps = (window, per_group * window) if dx else (per_group * window, window)
+    packed = np.empty(k.groups * k.width * k.window * k.channels, w.dtype)
+    numba_tasks.run(
+        pack, k.groups * k.panels, packed.size * PER_NUMBER,
+        np.ascontiguousarray(w).reshape(-1), packed, k.rows, k.columns,
+        Weights(len(w) // k.groups * per_group * window, *steps, wide), k.filters, k.channels,
+    )  # fmt: skip
+    return packed
 
 
-def _depthwise(dims: ConvDims) -> bool:
-    return dims.groups > 1 and dims.groups == dims.c == dims.k
+def _taps(w: Array, k: Walk, dx: bool) -> Array:
+    """The weights of a walk in its order: one axis of [group][filter][channel][row][column]."""
+    if not dx:
+        return np.ascontiguousarray(w).reshape(-1)
+    row = k.rows.k_first + k.rows.k_step * np.arange(k.rows.taps)
+    column = k.columns.k_first + k.columns.k_step * np.arange(k.columns.taps)
+    shape = (k.groups, k.channels, k.filters, k.rows.taps, k.columns.taps)
+    taps = w[:, :, row[:, None], column].reshape(shape)
+    return np.ascontiguousarray(taps.swapaxes(1, 2)).reshape(-1)
 
 
-def _direct(source, taps, bias, out, dims, rows, columns, relu=False):
-    """Pack taps (g, k, c, row taps, column taps) and walk over every row."""
-    walk, weights = walk_direct, taps.transpose(0, 3, 4, 2, 1)
-    if _depthwise(dims):
-        walk, weights = walk_depthwise, taps[:, 0, 0].transpose(1, 2, 0)
-    weights = np.ascontiguousarray(weights)
-    walk(source, weights, bias, out, rows, columns, 0, dims.n * rows.size_out, relu)
+def _depthwise_taps(w: Array, k: Walk) -> Array:
+    """One axis of [row tap][column tap][channel]."""
+    row = k.rows.k_first + k.rows.k_step * np.arange(k.rows.taps)
+    column = k.columns.k_first + k.columns.k_step * np.arange(k.columns.taps)
+    return np.ascontiguousarray(w[:, 0, row[:, None], column].transpose(1, 2, 0)).reshape(-1)
 
 
-def _im2col(source, taps, bias, out, dims, rows, columns, relu=False):
-    g, k, c, kh, kw = taps.shape
-    weights = np.ascontiguousarray(taps.transpose(0, 3, 4, 2, 1)).reshape(g, kh * kw * c, k)
-    last = dims.n * rows.size_out * columns.size_out
-    walk_im2col(source, weights, bias, out, rows, columns, 0, last, relu)
+def _biases(b: Array | None, k: Walk, width: int, spare: int = 0) -> Array:
+    """One axis, each group's filled up with zeros to so many."""
+    padded = np.zeros(k.groups * width + spare, f"f{k.item}")
+    if b is not None:
+        rows = padded[: k.groups * width].reshape(k.groups, width)
+        rows[:, : k.filters] = b.reshape(k.groups, k.filters)
+    return padded
 
 
-def _forward(run, x, w, b, y, dims, relu):
-    rows, columns = dims.forward_taps
-    bias = np.zeros(dims.k, x.dtype) if b is None else np.array(b)
-    taps = w.reshape(dims.groups, -1, *w.shape[1:])  # (g, k, c, kh, kw)
-    run(x, taps, bias, y, dims, rows, columns, relu)
+class Cut(NamedTuple):
+    """A walk as a kernel is told of it."""
+
+    run: Callable[..., None]
+    rows: TapAxis
+    columns: TapAxis
+    plan: Plan
+    units: int
 
 
-def _dx(run, dy, w, dx, dims):
-    bias = np.zeros(dims.c, dy.dtype)
+def _wanted(k: Walk) -> int:
+    threads = numba_tasks.threads_for(k.work)
+    return 1 if threads == 1 else numba_tasks.SLICES * threads
+
+
+@lru_cache(maxsize=1024)
+def _cut_walk(k: Walk, channels_last: bool, unrolled: bool, wanted: int) -> Cut:
+    rows, columns = _without_gaps(k.rows), _without_gaps(k.columns)
+    near = k._replace(rows=rows, columns=columns)
+    if k.depthwise and not unrolled:
+        plan, run = _cut_depthwise(near, wanted), depthwise
+        units = _bands(plan, rows, columns) * _ceil(plan.channels, plan.block)
+        return Cut(run, rows, columns, plan, units)
+    if near.few and not unrolled:
+        plan, run = _cut_planes(near, wanted), planar
+    else:
+        in_place = channels_last and _inside(rows) and _inside(columns) and not unrolled
+        plan, run = _cut(near, k.channels, unrolled, in_place, wanted), walk
+    units = _bands(plan, rows, columns) * k.groups * plan.chunks
+    return Cut(run, rows, columns, plan, units)
+
+
+def _walk(
+    source: Array, w: Array, b: Array | None, out: Array, k: Walk, relu: bool, dx: bool,
+    unrolled: bool,
+) -> None:  # fmt: skip
+    """All results of a walk."""
+    memory, steps = flat(source)
+    result, results = flat(out)
+    cut = _cut_walk(k, steps.c == 1, unrolled, _wanted(k))
+    if cut.run is depthwise:
+        weights, bias = _depthwise_taps(w, k), _biases(b, k, 1, BYTES // k.item)
+    elif cut.run is planar:
+        weights, bias = _taps(w, k, dx), _biases(b, k, k.filters)
+    else:
+        weights, bias = _packed(w, k, dx), _biases(b, k, k.width)
+    numba_tasks.run(
+        cut.run, cut.units, k.work,
+        memory, _steps_without_gaps(steps, k), weights, bias, result, results,
+        cut.rows, cut.columns, cut.plan, relu,
+    )  # fmt: skip
+
+
+def _y(
+    x: Array, w: Array, b: Array | None, y: Array, dims: ConvDims, relu: bool, unrolled: bool
+) -> None:
+    if dims.n == 0:
+        return
+    g = dims.groups
+    k = Walk(*dims.forward_taps, dims.n, g, dims.c // g, dims.k // g, x.itemsize)
+    _walk(x, w, b, y, k, relu, False, unrolled)
+
+
+def _dx(dy: Array, w: Array, dx: Array, dims: ConvDims, unrolled: bool) -> None:
+    if dims.n == 0:
+        return
+    g = dims.groups
     for rows, columns in dims.dx_phases:
-        taps = _taps(w, rows, columns)
-        # filters become the channels that are summed: (g, c, k, row taps, column taps)
-        taps = taps.reshape(dims.groups, dims.k // dims.groups, *taps.shape[1:]).swapaxes(1, 2)
-        run(dy, taps, bias, dx, dims, rows, columns)
+        k = Walk(rows, columns, dims.n, g, dims.k // g, dims.c // g, dy.itemsize)
+        _walk(dy, w, None, dx, k, False, True, unrolled)
+
+
+class CutDw(NamedTuple):
+    """dw as its kernels are told of it: products, then the sums of their totals."""
+
+    run: Callable[..., None]
+    units: int
+    add: Callable[..., None]
+    sums: int
+    depth: int
+    plan: Plan
+    size: int  # of all totals
+
+
+@lru_cache(maxsize=1024)
+def _cut_dw(k: Walk, unrolled: bool) -> CutDw:
+    g, lanes = k.groups, BYTES // k.item
+    if k.depthwise and not unrolled:
+        plan = _cut_depthwise(k, 1)
+        size = _ceil(k.window, len(TAPS)) * len(TAPS) * _ceil(g, lanes) * lanes
+        blocks = _ceil(g, plan.block)
+        parts = max(1, min(_bands(plan, k.rows, k.columns), UNITS // blocks))
+        plan = plan._replace(parts=parts)
+        return CutDw(depthwise_dw, parts * blocks, add_parts, 0, k.window, plan, parts * size)
+    if k.few and not unrolled:
+        plan = _cut_planes(k, 1)
+        down, across = DOT_ROWS, FILTERS
+        depth = k.window * k.channels
+        size = _ceil(depth, len(down)) * _ceil(k.filters, len(across))
+        cut = CutDw(dots, g, add_lanes, g, depth, plan, g * size * len(down) * len(across) * lanes)
+    else:
+        # so many channels that what they add to stays in L2, for a few panels of filters
+        per_channel = k.window * min(k.width, 2 * VECTORS * lanes) * k.item
+        block = _most(k.channels, lambda c: c * per_channel <= TOTALS)
+        blocks = g * _ceil(k.channels, block)
+        together = max(1, TOTALS // (k.window * block * VECTORS * BYTES))
+        plan = _cut(k, block, unrolled, False, 1)._replace(chunks=_ceil(k.panels, together))
+        size = blocks * k.width * _ceil(k.window * block, len(ROWS)) * len(ROWS)
+        cut = CutDw(
+            gram, blocks * plan.chunks, add_parts, blocks * k.panels, k.window, plan, size
+        )  # fmt: skip
+    parts = max(1, min(_bands(plan, k.rows, k.columns), UNITS // cut.units))
+    return cut._replace(
+        units=parts * cut.units, plan=plan._replace(parts=parts), size=parts * cut.size
+    )
+
+
+def _dw(dy: Array, x: Array, dw: Array, dims: ConvDims, unrolled: bool) -> None:
+    """dw is in one piece."""
+    if dims.n == 0:
+        dw[...] = 0
+        return
+    g = dims.groups
+    k = Walk(*dims.forward_taps, dims.n, g, dims.c // g, dims.k // g, x.itemsize)
+    memory, steps = flat(x)
+    grads, grad_steps = flat(dy)
+    steps = _steps_without_gaps(steps, k)
+    near = k._replace(rows=_without_gaps(k.rows), columns=_without_gaps(k.columns))
+    cut = _cut_dw(near, unrolled)
+    totals = np.empty(cut.size, x.dtype)
+    numba_tasks.run(
+        cut.run, cut.units, k.work,
+        memory, steps, grads, grad_steps, totals, near.rows, near.columns, cut.plan,
+    )  # fmt: skip
+    if cut.run is depthwise_dw:
+        parts = totals.reshape(cut.plan.parts, -1, _ceil(g * x.itemsize, BYTES) * BYTES // x.itemsize)
+        for part in parts[1:]:
+            parts[0] += part
+        dw[...] = parts[0, : k.window, :g].T.reshape(dw.shape)
+        return
+    work = totals.size * PER_NUMBER
+    numba_tasks.run(cut.add, cut.sums, work, totals, dw.reshape(-1), cut.depth, cut.plan)
+
+
+def _in_one_piece(a: Array) -> Array:
+    """A result to compute: `a` itself, or memory from which it is filled afterwards."""
+    return a if a.flags.c_contiguous else np.empty(a.shape, a.dtype)
 
 
 def conv2d_direct(
     x: Array, w: Array, b: Array | None, y: Array, dims: ConvDims, relu: bool = False
 ) -> None:
-    _forward(_direct, x, w, b, y, dims, relu)
+    flattened = dims.flattened
+    if flattened:  # a window as large as the image: a linear layer
+        x, w, dims = x.reshape(flattened.x_shape), w.reshape(flattened.w_shape), flattened
+    _y(x, w, b, y, dims, relu, False)
 
 
 def conv2d_im2col(
     x: Array, w: Array, b: Array | None, y: Array, dims: ConvDims, relu: bool = False
 ) -> None:
-    _forward(_im2col, x, w, b, y, dims, relu)
+    _y(x, w, b, y, dims, relu, True)
 
 
 def conv2d_dx_direct(dy: Array, w: Array, dx: Array, dims: ConvDims) -> None:
-    _dx(_direct, dy, w, dx, dims)
+    flattened = dims.flattened
+    if not flattened:
+        _dx(dy, w, dx, dims, False)
+        return
+    result = _in_one_piece(dx)
+    _dx(dy, w.reshape(flattened.w_shape), result.reshape(flattened.x_shape), flattened, False)
+    if result is not dx:
+        dx[...] = result
 
 
 def conv2d_dx_im2col(dy: Array, w: Array, dx: Array, dims: ConvDims) -> None:
-    _dx(_im2col, dy, w, dx, dims)
+    _dx(dy, w, dx, dims, True)
 
 
 def conv2d_dw_direct(dy: Array, x: Array, dw: Array, dims: ConvDims) -> None:
-    if _depthwise(dims):
-        weights_depthwise(dy, x, dw, *dims.forward_taps, 0, dims.c)
-    else:
-        weights_direct(dy, x, dw, *dims.forward_taps, dims.groups, 0, dims.c)
+    flattened, result = dims.flattened or dims, _in_one_piece(dw)
+    _dw(dy, x.reshape(flattened.x_shape), result.reshape(flattened.w_shape), flattened, False)
+    if result is not dw:
+        dw[...] = result
 
 
 def conv2d_dw_im2col(dy: Array, x: Array, dw: Array, dims: ConvDims) -> None:
-    weights_im2col(dy, x, dw, *dims.forward_taps, dims.groups, 0, dims.c)
+    result = _in_one_piece(dw)
+    _dw(dy, x, result, dims, True)
+    if result is not dw:
+        dw[...] = result
+
+
+@kernel(FLAT, OUT, STEPS, INT, INT, INT, INT, INT)
+def sum_filters(dy, db, steps, images, rows, columns, first, last):  # type: ignore[no-untyped-def]
+    """db[first:last]; in float64, for there may be millions of terms."""
+    source = pointer(dy)
+    for k in range(first, last):
+        total = 0.0
+        for n in range(images):
+            for p in range(rows):
+                at = steps.at + n * steps.n + k * steps.c + p * steps.h
+                for q in range(columns):
+                    total += source[at + q * steps.w]
+        db[k] = total
 
 
 def conv2d_db(dy: Array, db: Array) -> None:
-    sum_filters(dy, db, 0, len(db))
+    memory, steps = flat(dy)
+    images, filters, rows, columns = dy.shape
+    result = _in_one_piece(db)
+    work = dy.size * PER_NUMBER
+    numba_tasks.run(sum_filters, filters, work, memory, result, steps, images, rows, columns)
+    if result is not db:
+        db[...] = result

@@ -6,7 +6,7 @@ from cpython.pycapsule cimport PyCapsule_New
 
 include "tiles.pxi"
 
-__all__ = ["available_isas", "current_isa", "use_isa", "vector_bytes", "workers"]
+__all__ = ["available_isas", "current_isa", "run_tasks", "use_isa", "vector_bytes", "workers"]
 
 cdef enum:
     MOST_ISAS = 8
@@ -46,6 +46,29 @@ def vector_bytes():
 def workers():
     """Worker threads that exist now; they sleep when idle."""
     return fc_workers()
+
+
+cdef void call(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    with gil:
+        job = <object>context
+        try:
+            job[0](index)
+        except BaseException as error:
+            job[1].append(error)
+
+
+def run_tasks(task, Py_ssize_t count, int threads):
+    """task(0) … task(count - 1), in Python, on the pool: for kernels that release the GIL."""
+    errors = []
+    context = (task, errors)
+    cdef void *job = <void *>context
+    cdef int failed
+    with nogil:
+        failed = fc_parallel(call, job, count, threads, 0)
+    if failed:
+        raise MemoryError("no memory for a thread's scratch")
+    if errors:
+        raise errors[0]
 
 
 def _chosen(limit):

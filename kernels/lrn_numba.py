@@ -1,6 +1,7 @@
-"""Local response normalisation in Numba: rows [first, last) of n·h of the result.
+"""Local response normalisation in Numba: some pixels at a time, as [channel][pixel] in scratch.
 
-Formulas and letters as in ``lrn_numpy``: d = k + alpha/size · S, y = x / d^beta.
+Formulas and letters as in ``lrn_numpy``: d = k + alpha/size · S, y = x / d^beta.  The inner loops
+run over pixels beside one another, whatever the memory format: LLVM makes vectors of them.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -10,8 +11,15 @@ import math
 
 import numpy as np
 
+from . import numba_tasks
 from .arrays import Array
-from .numba_options import INT, REAL, helper, kernel, read, write
+from .conv2d_numba_bands import ceil_div, copy_matrix
+from .numba_options import FLAT, INT, OUT, REAL, STEPS, flat, helper, kernel
+from .numba_tiles import keep, pointer
+
+
+PIXELS = 64  # of a row of the image at a time: [channel][pixel] of 256 channels is 64 KiB
+PER_NUMBER = 3.0  # nanoseconds, for the choice of threads
 
 
 @helper
@@ -24,62 +32,107 @@ def power(d, beta):
 
 
 @helper
-def load_denominators(x, n, p, size, scale, k, d):
-    """d[c, q] = k + scale · Σ x² over the channels c - size//2 … c + (size-1)//2"""
-    channels = x.shape[1]
-    for c in range(channels):
-        d[c] = 0
-        for near in range(max(0, c - size // 2), min(channels, c + (size - 1) // 2 + 1)):
-            for q in range(x.shape[3]):
-                d[c, q] += x[n, near, p, q] * x[n, near, p, q]
-        for q in range(x.shape[3]):
-            d[c, q] = k + scale * d[c, q]
+def load(source, steps, n, p, q, channels, pixels, block):
+    """block[c][pixel], PIXELS apart"""
+    at = steps.at + n * steps.n + p * steps.h + q * steps.w
+    copy_matrix(source, at, steps.c, steps.w, block, 0, PIXELS, 1, channels, pixels)
 
 
-@kernel(read(4), write(4), INT, REAL, REAL, REAL, INT, INT)
-def normalise(x, y, size, scale, beta, k, first, last):
-    d = np.empty((x.shape[1], x.shape[3]), x.dtype)
+@helper
+def store(block, target, steps, n, p, q, channels, pixels):
+    to = steps.at + n * steps.n + p * steps.h + q * steps.w
+    copy_matrix(block, 0, PIXELS, 1, target, to, steps.c, steps.w, channels, pixels)
+
+
+@helper
+def add_window(a, channels, c, before, after, total):
+    """total[pixel] = Σ of a[near][pixel] over the channels c - before … c + after that exist"""
+    for q in range(PIXELS):
+        total[q] = 0
+    for near in range(max(0, c - before), min(channels, c + after + 1)):
+        for q in range(PIXELS):
+            total[q] += a[near * PIXELS + q]
+
+
+@helper
+def square(a, count, squares):
+    for i in range(count):
+        squares[i] = a[i] * a[i]
+
+
+@kernel(FLAT, STEPS, OUT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL, INT, INT)
+def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first, last):
+    """Units [first, last) of images × rows × parts of a row."""
+    room = np.zeros((2 * channels + 1) * PIXELS, x.dtype)
+    block, squares = pointer(room), pointer(room[channels * PIXELS :])
+    total = pointer(room[2 * channels * PIXELS :])
+    parts = ceil_div(columns, PIXELS)
     for unit in range(first, last):
-        n, p = divmod(unit, x.shape[2])
-        load_denominators(x, n, p, size, scale, k, d)
-        for c in range(x.shape[1]):
-            for q in range(x.shape[3]):
-                y[n, c, p, q] = x[n, c, p, q] / power(d[c, q], beta)
+        rest, part = divmod(unit, parts)
+        n, p = divmod(rest, rows)
+        q0 = part * PIXELS
+        pixels = min(PIXELS, columns - q0)
+        load(pointer(x), xs, n, p, q0, channels, pixels, block)
+        square(block, channels * PIXELS, squares)
+        for c in range(channels):
+            add_window(squares, channels, c, size // 2, (size - 1) // 2, total)
+            for q in range(PIXELS):
+                block[c * PIXELS + q] /= power(k + scale * total[q], beta)
+        store(block, pointer(y), ys, n, p, q0, channels, pixels)
+    keep(room, x, y, y, y)
 
 
-@kernel(read(4), read(4), write(4), INT, REAL, REAL, REAL, INT, INT)
-def normalise_dx(dy, x, dx, size, scale, beta, k, first, last):
-    channels, width = x.shape[1], x.shape[3]
-    d = np.empty((channels, width), x.dtype)
-    shared = np.empty((channels, width), x.dtype)  # dy · x / d^(beta + 1)
-    spread = np.empty(width, x.dtype)
-    factor = x.dtype.type(2) * scale * beta
+@kernel(
+    FLAT, STEPS, FLAT, STEPS, OUT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL, REAL, INT, INT
+)  # fmt: skip
+def normalise_dx(
+    dy, dys, x, xs, dx, dxs, channels, rows, columns, size, scale, beta, k, factor, first, last
+):  # fmt: skip
+    """Units [first, last) of images × rows × parts of a row; `factor` is 2 · scale · beta."""
+    apart = channels * PIXELS
+    room = np.zeros(4 * apart + PIXELS, x.dtype)
+    block, grad = pointer(room), pointer(room[apart:])
+    squares, shared = pointer(room[2 * apart :]), pointer(room[3 * apart :])
+    total = pointer(room[4 * apart :])
+    parts = ceil_div(columns, PIXELS)
     for unit in range(first, last):
-        n, p = divmod(unit, x.shape[2])
-        load_denominators(x, n, p, size, scale, k, d)
+        rest, part = divmod(unit, parts)
+        n, p = divmod(rest, rows)
+        q0 = part * PIXELS
+        pixels = min(PIXELS, columns - q0)
+        load(pointer(x), xs, n, p, q0, channels, pixels, block)
+        load(pointer(dy), dys, n, p, q0, channels, pixels, grad)
+        square(block, apart, squares)
         for c in range(channels):
-            for q in range(width):
-                below = d[c, q]
-                d[c, q] = power(below, beta)
-                shared[c, q] = dy[n, c, p, q] * x[n, c, p, q] / d[c, q] / below
+            add_window(squares, channels, c, size // 2, (size - 1) // 2, total)
+            for q in range(PIXELS):
+                i, d = c * PIXELS + q, k + scale * total[q]
+                grad[i] /= power(d, beta)
+                shared[i] = grad[i] * block[i] / d
         for c in range(channels):
-            spread[:] = 0
             # the windows that hold channel c are those of c - (size-1)//2 … c + size//2
-            for near in range(max(0, c - (size - 1) // 2), min(channels, c + size // 2 + 1)):
-                for q in range(width):
-                    spread[q] += shared[near, q]
-            for q in range(width):
-                grad = dy[n, c, p, q] / d[c, q]
-                dx[n, c, p, q] = grad - factor * x[n, c, p, q] * spread[q]
+            add_window(shared, channels, c, (size - 1) // 2, size // 2, total)
+            for q in range(PIXELS):
+                i = c * PIXELS + q
+                grad[i] -= factor * block[i] * total[q]
+        store(grad, pointer(dx), dxs, n, p, q0, channels, pixels)
+    keep(room, dy, x, dx, dx)
 
 
 def lrn(x: Array, y: Array, size: int, alpha: float, beta: float, k: float) -> None:
-    real = x.dtype.type
-    rows = x.shape[0] * x.shape[2]
-    normalise(x, y, size, real(alpha / size), real(beta), real(k), 0, rows)
+    n, c, rows, columns = x.shape
+    real, units = x.dtype.type, n * rows * -(-columns // PIXELS)
+    numba_tasks.run(
+        normalise, units, x.size * PER_NUMBER,
+        *flat(x), *flat(y), c, rows, columns, size, real(alpha / size), real(beta), real(k),
+    )  # fmt: skip
 
 
 def lrn_dx(dy: Array, x: Array, dx: Array, size: int, alpha: float, beta: float, k: float) -> None:
-    real = x.dtype.type
-    rows = x.shape[0] * x.shape[2]
-    normalise_dx(dy, x, dx, size, real(alpha / size), real(beta), real(k), 0, rows)
+    n, c, rows, columns = x.shape
+    real, units, scale = x.dtype.type, n * rows * -(-columns // PIXELS), alpha / size
+    numba_tasks.run(
+        normalise_dx, units, 2 * x.size * PER_NUMBER,
+        *flat(dy), *flat(x), *flat(dx), c, rows, columns, size,
+        real(scale), real(beta), real(k), real(2 * scale * beta),
+    )  # fmt: skip

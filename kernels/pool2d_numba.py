@@ -1,7 +1,7 @@
-"""Pooling in Numba: each kernel computes a slice [first, last) of its results.
+"""Pooling in Numba: blocks of channels of a band, gathered channels-last; the lanes are channels.
 
-A window is cut to the cells that lie inside x before it is walked, so nothing tests for
-edges inside.
+In NCHW the images of a batch are more channels (their planes lie at equal distances), so that
+lanes are full even where an image has few.  The backward passes walk the memory as it is.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
@@ -10,77 +10,187 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
+from . import numba_tasks
 from .arrays import Array
+from .conv2d_numba import Walk, _bands, _ceil, _cut_depthwise
+from .conv2d_numba_bands import (
+    Plan,
+    band_of,
+    ceil_div,
+    gather_band,
+    place_taps,
+    reach,
+    scatter,
+)
 from .dims import PoolDims, TapAxis
-from .numba_options import AXIS, INT, helper, kernel, packed, read, write
+from .numba_options import (
+    AXIS,
+    BOOL,
+    FLAT,
+    INT,
+    OUT,
+    STEPS,
+    flat,
+    helper,
+    integers,
+    kernel,
+    reads,
+    writes,
+)
+from .numba_tiles import (
+    add,
+    begin_places,
+    divide,
+    improve,
+    keep,
+    lanes_of,
+    load_rows,
+    no_sums,
+    pick,
+    pointer,
+    spread,
+    store_places,
+    store_tile,
+)
+
+
+RESULTS = (0, 1, 2, 3)  # of a tile
+ONE = (0,)  # vector of channels
+PER_CELL = 0.3  # nanoseconds, for the choice of threads
 
 
 @helper
-def inside(start, axis):
-    """The taps [first, stop) of a window at `start` that lie inside the plane."""
-    first = max(0, -(start // axis.dilation))
-    return first, min(axis.taps, (axis.size_in - 1 - start) // axis.dilation + 1)
+def first_inside(start, axis):
+    """The first tap of a window at `start` that lies inside the plane."""
+    return max(0, ceil_div(-start, axis.dilation))
 
 
-@kernel(read(4), write(4), write(4, types.int32), AXIS, AXIS, INT, INT)
-def maximum(x, y, indices, rows, columns, first, last):
-    """Results [first, last) of n·rows; `indices` of shape 0 are not written."""
-    wanted = indices.size > 0
+@helper
+def place_windows(band, rows, columns, count, pixel, corner, first, place):
+    """Of each result: where in x its window begins, its first real cell in the band and in x."""
+    pitch = reach(columns, band.columns) * count
+    for m in range(band.images * band.rows * band.columns):
+        rest, q = divmod(m, band.columns)
+        top = rows.first + (band.row + rest % band.rows) * rows.step
+        left = columns.first + (band.column + q) * columns.step
+        i, j = first_inside(top, rows) * rows.dilation, first_inside(left, columns) * columns.dilation
+        corner[m] = top * columns.size_in + left
+        first[m] = pixel[m] + i * pitch + j * count
+        place[m] = corner[m] + i * columns.size_in + j
+
+
+@kernel(
+    FLAT, STEPS, OUT, STEPS, writes(types.int32), STEPS, AXIS, AXIS, integers(Plan), BOOL, INT, INT
+)  # fmt: skip
+def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, last):
+    """Units [first, last) of bands × blocks of channels; indices unless they are not wanted."""
+    channels, block, lanes = plan.channels, plan.block, lanes_of(pointer(x))
+    blocks, taps = ceil_div(channels, block), rows.taps * columns.taps
+    most = plan.images * plan.rows * plan.columns + len(RESULTS)
+    room = np.zeros(4 * most + 2 * taps, np.int64)
+    pixel, corner, begin = pointer(room), pointer(room[most:]), pointer(room[2 * most :])
+    spot, tap, step = (
+        pointer(room[3 * most :]), pointer(room[4 * most :]), pointer(room[4 * most + taps :])
+    )  # fmt: skip
+    size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
+    room_cells = np.empty(size + lanes, x.dtype)
+    width = ceil_div(block, lanes) * lanes
+    room_best = np.empty(most * width, x.dtype)
+    room_where = np.empty(most * width if wanted else 0, np.int32)
+    cells, bests, wheres = pointer(room_cells), pointer(room_best), pointer(room_where)
+    place_taps(rows, columns, columns.size_in, 1, 0, step)
     for unit in range(first, last):
-        n, p = divmod(unit, rows.size_out)
-        top = rows.first + p * rows.step
-        i_first, i_stop = inside(top, rows)
-        for c in range(x.shape[1]):
-            for q in range(columns.size_out):
-                left = columns.first + q * columns.step
-                j_first, j_stop = inside(left, columns)
-                best_row, best_column = (
-                    top + i_first * rows.dilation,
-                    left + j_first * columns.dilation,
-                )
-                best = x[n, c, best_row, best_column]
-                for i in range(i_first, i_stop):
-                    row = top + i * rows.dilation
-                    for j in range(j_first, j_stop):
-                        column = left + j * columns.dilation
-                        cell = x[n, c, row, column]
-                        # the first of equals wins, and the first NaN over everything
-                        if cell > best or (cell != cell and best == best):
-                            best, best_row, best_column = cell, row, column
-                y[n, c, p, q] = best
+        index, b = divmod(unit, blocks)
+        channel = b * block
+        count = min(block, channels - channel)
+        band = band_of(plan, rows, columns, index)
+        pixels = band.images * band.rows * band.columns
+        gather_band(
+            pointer(x), xs, band, channel, count, rows, columns, cells, pixel, -np.inf
+        )
+        place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
+        place_windows(band, rows, columns, count, pixel, corner, begin, spot)
+        for m in range(pixels, pixels + len(RESULTS)):
+            pixel[m], begin[m] = pixel[pixels - 1], begin[pixels - 1]
+        for c in range(0, count, lanes):
+            for m in range(0, pixels, len(RESULTS)):
+                windows, where = pick(pixel, RESULTS, m), pick(corner, RESULTS, m)
+                best = load_rows(cells, pick(begin, RESULTS, m), c, count - c)
+                found = begin_places(best, pick(spot, RESULTS, m))
+                for t in range(taps):
+                    best, found = improve(
+                        best, found, cells, windows, tap[t] + c, where, step[t], count - c
+                    )
+                store_tile(best, bests, m * width + c, width)
                 if wanted:
-                    indices[n, c, p, q] = best_row * x.shape[3] + best_column
+                    store_places(found, wheres, m * width + c, width)
+        scatter(bests, width, count, band, rows, columns, channel, pointer(y), ys)
+        if wanted:
+            scatter(wheres, width, count, band, rows, columns, channel, pointer(indices), places)
+    keep(room, room_cells, room_best, room_where, y)
 
 
-@kernel(read(4), read(4, types.int32), write(4), INT, INT)
-def scatter(dy, indices, dx, first, last):
-    """The planes [first, last) of n·c; what falls on one place adds up in the order of dy."""
-    width = dx.shape[3]
-    for plane in range(first, last):
-        n, c = divmod(plane, dx.shape[1])
-        dx[n, c] = 0
-        for p in range(dy.shape[2]):
-            for q in range(dy.shape[3]):
-                row, column = divmod(indices[n, c, p, q], width)
-                dx[n, c, row, column] += dy[n, c, p, q]
-
-
-@kernel(read(4), write(4), packed(1), packed(1), AXIS, AXIS, INT, INT)
-def mean(x, y, high, wide, rows, columns, first, last):
-    """Results [first, last) of n·rows; window (p, q) is divided by high[p]·wide[q]."""
+@kernel(FLAT, STEPS, OUT, STEPS, FLAT, AXIS, AXIS, integers(Plan), INT, INT)
+def mean(x, xs, y, ys, areas, rows, columns, plan, first, last):
+    """Units [first, last) of bands × blocks of channels; areas[row][column] of the results."""
+    channels, block, lanes = plan.channels, plan.block, lanes_of(pointer(x))
+    blocks, taps = ceil_div(channels, block), rows.taps * columns.taps
+    most = plan.images * plan.rows * plan.columns + len(RESULTS)
+    room = np.zeros(2 * most + taps, np.int64)
+    pixel, area, tap = pointer(room), pointer(room[most:]), pointer(room[2 * most :])
+    size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
+    room_cells = np.empty(size + lanes, x.dtype)
+    width = ceil_div(block, lanes) * lanes
+    room_sums = np.empty(most * width, x.dtype)
+    cells, sums = pointer(room_cells), pointer(room_sums)
     for unit in range(first, last):
-        n, p = divmod(unit, rows.size_out)
-        top = rows.first + p * rows.step
-        i_first, i_stop = inside(top, rows)
-        for c in range(x.shape[1]):
-            for q in range(columns.size_out):
-                left = columns.first + q * columns.step
-                j_first, j_stop = inside(left, columns)
-                total = x.dtype.type(0)
-                for row in range(top + i_first, top + i_stop):
-                    for column in range(left + j_first, left + j_stop):
-                        total += x[n, c, row, column]
-                y[n, c, p, q] = total / (high[p] * wide[q])
+        index, b = divmod(unit, blocks)
+        channel = b * block
+        count = min(block, channels - channel)
+        band = band_of(plan, rows, columns, index)
+        pixels = band.images * band.rows * band.columns
+        gather_band(pointer(x), xs, band, channel, count, rows, columns, cells, pixel, 0)
+        place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
+        for m in range(pixels):
+            p, q = divmod(m % (band.rows * band.columns), band.columns)
+            area[m] = (band.row + p) * columns.size_out + band.column + q
+        for m in range(pixels, pixels + len(RESULTS)):
+            pixel[m], area[m] = pixel[pixels - 1], area[pixels - 1]
+        for c in range(0, count, lanes):
+            for m in range(0, pixels, len(RESULTS)):
+                windows = pick(pixel, RESULTS, m)
+                total = no_sums(cells, windows, ONE)
+                for t in range(taps):
+                    total = add(total, load_rows(cells, windows, tap[t] + c, count - c))
+                by = spread(pointer(areas), pick(area, RESULTS, m), windows, ONE)
+                store_tile(divide(total, by), sums, m * width + c, width)
+        scatter(sums, width, count, band, rows, columns, channel, pointer(y), ys)
+    keep(room, room_cells, room_sums, y, y)
+
+
+@kernel(FLAT, STEPS, reads(types.int32), STEPS, OUT, STEPS, INT, INT, INT, INT, INT, INT, INT)
+def scatter_maxima(
+    dy, dys, indices, places, dx, dxs, channels, rows, columns, high, wide, first, last
+):  # fmt: skip
+    """Planes [first, last) of n·c; what falls on one place adds up in the order of dy."""
+    source, where, target = pointer(dy), pointer(indices), pointer(dx)
+    for plane in range(first, last):
+        n, c = divmod(plane, channels)
+        to = dxs.at + n * dxs.n + c * dxs.c
+        for row in range(high):
+            for column in range(wide):
+                target[to + row * dxs.h + column * dxs.w] = 0
+        piled = dxs.h == wide * dxs.w
+        for p in range(rows):
+            at = dys.at + n * dys.n + c * dys.c + p * dys.h
+            spot = places.at + n * places.n + c * places.c + p * places.h
+            for q in range(columns):
+                index = where[spot + q * places.w]
+                if piled:
+                    target[to + index * dxs.w] += source[at + q * dys.w]
+                else:
+                    row, column = divmod(index, wide)
+                    target[to + row * dxs.h + column * dxs.w] += source[at + q * dys.w]
 
 
 @helper
@@ -90,27 +200,32 @@ def windows_over(position, axis):
     return first, min(axis.size_out, (position - axis.first) // axis.step + 1)
 
 
-@kernel(read(4), write(4), packed(1), packed(1), AXIS, AXIS, INT, INT)
-def share_out(dy, dx, high, wide, rows, columns, first, last):
+@kernel(FLAT, STEPS, OUT, STEPS, FLAT, AXIS, AXIS, INT, INT, INT)
+def share_out(dy, dys, dx, dxs, areas, rows, columns, channels, first, last):
     """Rows [first, last) of n·h of dx, each cell from the windows over it, last to first.
 
     That is the order of the window's offsets, in which the NumPy reference adds.
     """
+    source, target, divisor = pointer(dy), pointer(dx), pointer(areas)
     for unit in range(first, last):
         n, row = divmod(unit, rows.size_in)
         p_first, p_stop = windows_over(row, rows)
-        for c in range(dx.shape[1]):
-            for column in range(columns.size_in):
-                q_first, q_stop = windows_over(column, columns)
-                total = dy.dtype.type(0)
-                for p in range(p_stop - 1, p_first - 1, -1):
-                    for q in range(q_stop - 1, q_first - 1, -1):
-                        total += dy[n, c, p, q] / (high[p] * wide[q])
-                dx[n, c, row, column] = total
+        for column in range(columns.size_in):
+            q_first, q_stop = windows_over(column, columns)
+            at = dys.at + n * dys.n
+            to = dxs.at + n * dxs.n + row * dxs.h + column * dxs.w
+            for c in range(channels):
+                target[to + c * dxs.c] = 0
+            for p in range(p_stop - 1, p_first - 1, -1):
+                for q in range(q_stop - 1, q_first - 1, -1):
+                    area = divisor[p * columns.size_out + q]
+                    here = at + p * dys.h + q * dys.w
+                    for c in range(channels):
+                        target[to + c * dxs.c] += source[here + c * dys.c] / area
 
 
 def _axes(dims: PoolDims) -> tuple[TapAxis, TapAxis]:
-    """The walks of the window's rows and columns (``k_…`` and ``out_…`` have no meaning)."""
+    """The walks of the window's rows and columns (``k_…`` have no meaning)."""
 
     def axis(a: int, size: int, out: int, taps: int) -> TapAxis:
         first, step, dilation = -dims.pad[a][0], dims.stride[a], dims.dilation[a]
@@ -119,23 +234,62 @@ def _axes(dims: PoolDims) -> tuple[TapAxis, TapAxis]:
     return axis(0, dims.h, dims.out_h, dims.kh), axis(1, dims.w, dims.out_w, dims.kw)
 
 
-def _counts(dims: PoolDims, include_pad: bool, like: Array) -> tuple[Array, Array]:
+def _areas(dims: PoolDims, include_pad: bool, like: Array) -> Array:
     high, wide = (np.array(dims.counts(axis, include_pad), like.dtype) for axis in (0, 1))
-    return high, wide
+    return np.outer(high, wide).ravel()
+
+
+def _as_channels(*arrays: Array) -> tuple[Array, ...]:
+    """Images as more channels of one image, where all arrays are C-contiguous."""
+    if not all(a.flags.c_contiguous for a in arrays):
+        return arrays
+    return tuple(a.reshape(1, -1, *a.shape[2:]) for a in arrays)
+
+
+def _walk(x: Array, dims: PoolDims) -> tuple[TapAxis, TapAxis, Plan, int, float]:
+    rows, columns = _axes(dims)
+    k = Walk(rows, columns, len(x), x.shape[1], 1, 1, x.itemsize)
+    work = x.size * PER_CELL
+    threads = numba_tasks.threads_for(work)
+    plan = _cut_depthwise(k, 1 if threads == 1 else numba_tasks.SLICES * threads)
+    return rows, columns, plan, _bands(plan, rows, columns) * _ceil(plan.channels, plan.block), work
 
 
 def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> None:
-    where = np.empty((0, 0, 0, 0), np.int32) if indices is None else indices
-    maximum(x, y, where, *_axes(dims), 0, dims.n * dims.out_h)
+    if dims.n == 0:
+        return
+    if indices is None:
+        x, y = _as_channels(x, y)
+        wheres = np.empty((0, 0, 0, 0), np.int32)
+    else:
+        x, y, wheres = _as_channels(x, y, indices)
+    rows, columns, plan, units, work = _walk(x, dims)
+    numba_tasks.run(
+        maximum, units, work,
+        *flat(x), *flat(y), *flat(wheres), rows, columns, plan, indices is not None,
+    )  # fmt: skip
 
 
 def max_pool2d_dx(dy: Array, indices: Array, dx: Array) -> None:
-    scatter(dy, indices, dx, 0, dx.shape[0] * dx.shape[1])
+    n, c, high, wide = dx.shape
+    numba_tasks.run(
+        scatter_maxima, n * c, dx.size * PER_CELL,
+        *flat(dy), *flat(indices), *flat(dx), c, *dy.shape[2:], high, wide,
+    )  # fmt: skip
 
 
 def avg_pool2d(x: Array, y: Array, dims: PoolDims, include_pad: bool) -> None:
-    mean(x, y, *_counts(dims, include_pad, x), *_axes(dims), 0, dims.n * dims.out_h)
+    if dims.n == 0:
+        return
+    areas = _areas(dims, include_pad, x)
+    x, y = _as_channels(x, y)
+    rows, columns, plan, units, work = _walk(x, dims)
+    numba_tasks.run(mean, units, work, *flat(x), *flat(y), areas, rows, columns, plan)
 
 
 def avg_pool2d_dx(dy: Array, dx: Array, dims: PoolDims, include_pad: bool) -> None:
-    share_out(dy, dx, *_counts(dims, include_pad, dy), *_axes(dims), 0, dims.n * dims.h)
+    work = dx.size * dims.kh * dims.kw * PER_CELL
+    areas = _areas(dims, include_pad, dy)
+    numba_tasks.run(
+        share_out, dims.n * dims.h, work, *flat(dy), *flat(dx), areas, *_axes(dims), dims.c
+    )  # fmt: skip

@@ -1,0 +1,159 @@
+"""y and dx in Numba: the same walk over different arrays (``source`` is x or dy, ``out`` y or dx).
+
+    y[pixels, filters] = cells[pixels, depth] @ packed[depth, filters]
+
+A band is gathered; panels of packed weights then pass over it.  All pixels of a band have their
+taps at the same offsets, so ``direct`` unrolls nothing; ``im2col`` copies the windows of a band
+to rows of a matrix and is the same product from there on.  The order of the depth is the same
+however the walk is cut.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+from __future__ import annotations
+
+import numpy as np
+
+from .conv2d_numba_bands import (
+    ROWS,
+    VECTORS,
+    Plan,
+    band_of,
+    ceil_div,
+    gather_band,
+    panel_of,
+    place_taps,
+    reach,
+    scatter,
+    unroll,
+)
+from .numba_options import AXIS, BOOL, FLAT, INT, OUT, STEPS, helper, integers, kernel
+from .numba_tiles import (
+    keep,
+    lanes_of,
+    load_tile,
+    multiply_add,
+    pick,
+    pointer,
+    rectify,
+    store_tile,
+)
+
+
+PANEL = 8 * 1024  # numbers of a panel that stay in L1 while they pass over the band
+
+
+@helper
+def multiply(
+    cells, pixel, pixels, tap, taps, run, weights, at, columns, bias, bias_at, relu, sums
+):  # fmt: skip
+    """sums[pixel][width] = bias + Σ cells[pixel + tap + i] · weights[tap][i][width]
+
+    `columns` are where the vectors of a step of the weights begin.
+    """
+    width = len(columns) * lanes_of(cells)
+    most = PANEL // width
+    each, together = max(1, min(run, most)), max(1, most // max(1, run))
+    for t0 in range(0, max(1, taps), together):
+        for i0 in range(0, max(1, run), each):
+            last = t0 + together >= taps and i0 + each >= run
+            for m in range(0, pixels, len(ROWS)):
+                rows = pick(pixel, ROWS, m)
+                if t0 == 0 and i0 == 0:
+                    tile = load_tile(bias, bias_at, 0, rows, columns)
+                else:
+                    tile = load_tile(sums, m * width, width, rows, columns)
+                for t in range(t0, min(t0 + together, taps)):
+                    b = at + (t * run + i0) * width
+                    for i in range(tap[t] + i0, tap[t] + min(i0 + each, run)):
+                        tile = multiply_add(tile, cells, rows, i, weights, columns, b)
+                        b += width
+                if relu and last:
+                    tile = rectify(tile)
+                store_tile(tile, sums, m * width, width)
+
+
+@helper
+def multiply_panel(
+    vectors, cells, pixel, pixels, tap, taps, run, weights, at, bias, bias_at, relu, sums
+):  # fmt: skip
+    n = lanes_of(cells)
+    if vectors == 1:
+        one = (0,)
+        multiply(
+            cells, pixel, pixels, tap, taps, run, weights, at, one, bias, bias_at, relu, sums
+        )
+    elif vectors == 2:
+        two = (0, n)
+        multiply(
+            cells, pixel, pixels, tap, taps, run, weights, at, two, bias, bias_at, relu, sums
+        )
+    elif VECTORS == 3:
+        three = (0, n, 2 * n)
+        multiply(
+            cells, pixel, pixels, tap, taps, run, weights, at, three, bias, bias_at, relu, sums
+        )
+
+
+@helper
+def place_pixels(band, rows, columns, steps, channel, pixel):
+    """In `pixel` where in the source itself the window of each result of a band begins."""
+    m = 0
+    for image in range(band.images):
+        at = steps.at + (band.n + image) * steps.n + channel * steps.c
+        for p in range(band.rows):
+            row = at + (rows.first + (band.row + p) * rows.step) * steps.h
+            for q in range(band.columns):
+                pixel[m] = row + (columns.first + (band.column + q) * columns.step) * steps.w
+                m += 1
+
+
+@kernel(FLAT, STEPS, FLAT, FLAT, OUT, STEPS, AXIS, AXIS, integers(Plan), BOOL, INT, INT)
+def walk(source, sources, weights, bias, out, results, rows, columns, plan, relu, first, last):
+    """Units [first, last) of bands × groups × chunks of panels."""
+    channels, filters, lanes = plan.channels, plan.filters, lanes_of(pointer(source))
+    vectors = ceil_div(filters, lanes)
+    panels = ceil_div(vectors, VECTORS)
+    depth = rows.taps * columns.taps * channels
+    most = plan.images * plan.rows * plan.columns
+    spare = len(ROWS)  # the last tile of a band may have fewer pixels than rows
+    places = np.empty(most + spare + rows.taps * columns.taps, np.int64)
+    room_sums = np.empty((most + spare) * VECTORS * lanes, source.dtype)
+    size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * channels
+    room = np.empty(0 if plan.in_place else size, source.dtype)
+    room_windows = np.empty(most * depth if plan.unrolled else 0, source.dtype)
+    pixel, tap, sums = pointer(places), pointer(places[most + spare :]), pointer(room_sums)
+    cells, windows, x, w = pointer(room), pointer(room_windows), pointer(source), pointer(weights)
+    lies = x if plan.in_place else windows if plan.unrolled else cells  # what is multiplied
+    ready, pixels, taps, run = -1, 0, 0, 0
+    band = band_of(plan, rows, columns, 0)
+    for unit in range(first, last):
+        rest, chunk = divmod(unit, plan.chunks)
+        index, g = divmod(rest, plan.groups)
+        if rest != ready:
+            ready = rest
+            band = band_of(plan, rows, columns, index)
+            pixels = band.images * band.rows * band.columns
+            if plan.in_place:
+                place_pixels(band, rows, columns, sources, g * channels, pixel)
+                taps, run = place_taps(rows, columns, sources.h, sources.w, channels, tap)
+            else:
+                gather_band(x, sources, band, g * channels, channels, rows, columns, cells, pixel, 0)
+                pitch = reach(columns, band.columns) * channels
+                taps, run = place_taps(rows, columns, pitch, channels, channels, tap)
+            if plan.unrolled:
+                unroll(cells, pixel, pixels, tap, taps, run, windows)
+                taps, run = 1, taps * run
+            for m in range(pixels, pixels + spare):
+                pixel[m] = pixel[pixels - 1]
+        for panel in range(chunk * panels // plan.chunks, (chunk + 1) * panels // plan.chunks):
+            begin, stop = panel_of(panel, vectors)
+            at = (g * vectors + begin) * lanes
+            multiply_panel(
+                stop - begin, lies, pixel, pixels, tap, taps, run, w, at * depth,
+                pointer(bias), at, relu, sums,
+            )  # fmt: skip
+            width, filter0 = (stop - begin) * lanes, begin * lanes
+            count = min(width, filters - filter0)
+            channel = g * filters + filter0
+            scatter(sums, width, count, band, rows, columns, channel, pointer(out), results)
+    keep(places, room_sums, room, room_windows, out)

@@ -1,0 +1,633 @@
+"""Register tiles: what the innermost loops of the Numba kernels are made of.
+
+A tile is rows × vectors of sums that stay in registers.  Numba has no type for it and LLVM
+makes none from loops over scalars (it keeps sums in memory: a sixth of the speed), so each
+function here has two forms.  The Python body is its definition, on a tile that is an array
+[row, vector, lane]; it is what runs with ``NUMBA_DISABLE_JIT=1``.  The function named in
+``@in_registers`` writes the same as vector instructions of LLVM.
+
+Arrays are given as pointers (``pointer``): they cost no counting of references, and places in
+them are not checked.  Rows and columns are tuples: their lengths are the tile's, known when a
+kernel is compiled.
+
+Seen in the assembly of ``multiply_add`` (``inspect_asm``, AVX-512, 8 × 3): 24 vfmadd231ps,
+3 loads and 8 broadcasts per step, no spills.
+"""
+
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic, models, register_model
+from numba.np.arrayobj import make_array
+
+
+__all__ = [
+    "BYTES",
+    "SUMS",
+    "add",
+    "begin_places",
+    "divide",
+    "improve",
+    "keep",
+    "lanes_of",
+    "load_rows",
+    "load_tile",
+    "move",
+    "multiply_add",
+    "multiply_spans",
+    "no_sums",
+    "pick",
+    "pointer",
+    "rectify",
+    "spread",
+    "store_places",
+    "store_tile",
+    "transpose",
+    "transpose_some",
+]
+
+_TRIPLE, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+
+
+def _vector_bytes() -> int:
+    """Of the instruction set for which Numba compiles (see NUMBA_CPU_NAME)."""
+    for feature, size in (("+avx512f", 64), ("+avx2", 32)):
+        if feature in _FEATURES.split(","):
+            return size
+    return 16  # SSE2, NEON
+
+
+BYTES = _vector_bytes()
+# Half of the registers or more hold sums, the others what is multiplied.
+SUMS = 24 if BYTES == 64 or _TRIPLE.startswith(("aarch64", "arm64")) else 12
+
+_CONTRACT = ("contract",)  # a product and a sum may become one FMA
+_INT32 = ir.IntType(32)
+
+
+class TileType(types.Type):  # type: ignore[misc]
+    """rows × vectors of numbers of a type, or of integers of its size."""
+
+    def __init__(self, real: Any, rows: int, vectors: int) -> None:
+        self.real, self.rows, self.vectors = real, rows, vectors
+        super().__init__(name=f"Tile({real}, {rows}, {vectors})")
+
+
+def _vector(number: Any) -> Any:
+    bits = number.bitwidth
+    if isinstance(number, types.Integer):
+        return ir.VectorType(ir.IntType(bits), 8 * BYTES // bits)
+    return ir.VectorType(ir.FloatType() if bits == 32 else ir.DoubleType(), 8 * BYTES // bits)
+
+
+@register_model(TileType)
+class TileModel(models.PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, tile: Any) -> None:
+        super().__init__(manager, tile, ir.ArrayType(_vector(tile.real), tile.rows * tile.vectors))
+
+
+def in_registers(write):
+    """Decorate a definition with the function that writes it in LLVM's instructions.
+
+    ``write(*types)`` returns the type of the result and a function (builder, values) → value,
+    in which arrays are pointers to their first elements.
+    """
+
+    def decorate(definition):
+        if config.DISABLE_JIT:
+            return definition
+        names = ", ".join(definition.__code__.co_varnames[: definition.__code__.co_argcount])
+
+        def typed(typing_context, *arguments):
+            result, instructions = write(*arguments)
+
+            def generate(context, builder, signature, values):
+                pointers = [
+                    make_array(kind)(context, builder, value).data
+                    if isinstance(kind, types.Array)
+                    else value
+                    for kind, value in zip(signature.args, values, strict=True)
+                ]
+                made = instructions(builder, *pointers)
+                return context.get_dummy_value() if made is None else made
+
+            return result(*arguments), generate
+
+        # Numba reads the names of the arguments from the signature
+        scope = {"typed": typed}
+        exec(f"def {definition.__name__}(context, {names}): return typed(context, {names})", scope)
+        return intrinsic(scope[definition.__name__])
+
+    return decorate
+
+
+def _load(builder, pointer, place, vector):
+    where = builder.bitcast(builder.gep(pointer, [place]), vector.as_pointer())
+    return builder.load(where, align=_align(vector))
+
+
+def _store(builder, value, pointer, place):
+    where = builder.bitcast(builder.gep(pointer, [place]), value.type.as_pointer())
+    builder.store(value, where, align=_align(value.type))
+
+
+def _align(vector) -> int:
+    """Bytes of an element: arrays are aligned to these."""
+    return BYTES // vector.count
+
+
+def _shuffle(builder, a, b, lanes):
+    mask = ir.Constant(ir.VectorType(_INT32, len(lanes)), list(lanes))
+    return builder.shuffle_vector(a, b, mask)
+
+
+def _broadcast(builder, scalar, vector):
+    nothing = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(nothing, scalar, ir.Constant(_INT32, 0))
+    return _shuffle(builder, first, nothing, [0] * vector.count)
+
+
+def _add_product(builder, tile, index, a, b):
+    product = builder.fmul(a, b, flags=_CONTRACT)
+    total = builder.fadd(builder.extract_value(tile, index), product, flags=_CONTRACT)
+    return builder.insert_value(tile, total, index)
+
+
+def _places(builder, tuple_, shift, count):
+    return [builder.add(builder.extract_value(tuple_, i), shift) for i in range(count)]
+
+
+def _tile_of(array, rows, columns):
+    return TileType(array.dtype, len(rows), len(columns))
+
+
+def _shape(tile):
+    return [(r, v) for r in range(tile.rows) for v in range(tile.vectors)]
+
+
+def _rows_of(builder, tile, at, row_step):
+    """Where each vector of a tile [row][vector][lane] in memory begins."""
+    lanes = _vector(tile.real).count
+    for r, v in _shape(tile):
+        row = builder.mul(row_step, ir.Constant(row_step.type, r))
+        yield builder.add(builder.add(at, row), ir.Constant(at.type, v * lanes))
+
+
+def _write_pointer(array):
+    return types.CPointer(array.dtype), lambda builder, first: first
+
+
+@in_registers(_write_pointer)
+def pointer(array):
+    """The first element of an array in one piece, which somebody else must keep (see ``keep``)."""
+    return array
+
+
+def _write_keep(*arrays):
+    return types.void, lambda builder, *pointers: None
+
+
+@in_registers(_write_keep)
+def keep(a, b, c, d, e):
+    """Arrays that a kernel made live until here."""
+
+
+def _write_lanes_of(x):
+    lanes = ir.Constant(ir.IntType(64), _vector(x.dtype).count)
+    return types.int64, lambda builder, pointer: lanes
+
+
+@in_registers(_write_lanes_of)
+def lanes_of(x):
+    """How many numbers of this kind are in a vector."""
+    return BYTES // x.itemsize
+
+
+def _write_pick(array, places, first):
+    def instructions(builder, pointer, where, shift):
+        found = ir.Constant(ir.ArrayType(ir.IntType(64), len(places)), ir.Undefined)
+        for i, place in enumerate(_places(builder, where, shift, len(places))):
+            found = builder.insert_value(found, builder.load(builder.gep(pointer, [place])), i)
+        return found
+
+    return types.UniTuple(types.int64, len(places)), instructions
+
+
+@in_registers(_write_pick)
+def pick(array, places, first):
+    """array[first + p] for each of the places, as a tuple."""
+    return tuple(int(array[first + p]) for p in places)
+
+
+def _write_no_sums(array, rows, columns):
+    tile = _tile_of(array, rows, columns)
+    model = ir.ArrayType(_vector(tile.real), tile.rows * tile.vectors)
+    return tile, lambda builder, *values: ir.Constant(model, None)
+
+
+@in_registers(_write_no_sums)
+def no_sums(array, rows, columns):
+    """Zeros of the dtype of an array."""
+    return np.zeros((len(rows), len(columns), BYTES // array.itemsize), array.dtype)
+
+
+def _write_spread(array, places, rows, columns):
+    tile = _tile_of(array, rows, columns)
+    vector = _vector(tile.real)
+
+    def instructions(builder, pointer, places, rows, columns):
+        made = ir.Constant(ir.ArrayType(vector, tile.rows * tile.vectors), ir.Undefined)
+        for r in range(tile.rows):
+            scalar = builder.load(builder.gep(pointer, [builder.extract_value(places, r)]))
+            value = _broadcast(builder, scalar, vector)
+            for v in range(tile.vectors):
+                made = builder.insert_value(made, value, r * tile.vectors + v)
+        return made
+
+    return tile, instructions
+
+
+@in_registers(_write_spread)
+def spread(array, places, rows, columns):
+    """Sums that begin with array[places[r]] all along row r."""
+    tile = no_sums(array, rows, columns)
+    for r in range(len(rows)):
+        tile[r] = array[places[r]]
+    return tile
+
+
+def _write_load_tile(array, at, row_step, rows, columns):
+    tile = _tile_of(array, rows, columns)
+    vector = _vector(tile.real)
+
+    def instructions(builder, pointer, at, row_step, rows, columns):
+        made = ir.Constant(ir.ArrayType(vector, tile.rows * tile.vectors), ir.Undefined)
+        for i, place in enumerate(_rows_of(builder, tile, at, row_step)):
+            made = builder.insert_value(made, _load(builder, pointer, place, vector), i)
+        return made
+
+    return tile, instructions
+
+
+@in_registers(_write_load_tile)
+def load_tile(array, at, row_step, rows, columns):
+    """Sums to go on from: row r is in one piece at ``at + r · row_step``."""
+    width = len(columns) * (BYTES // array.itemsize)
+    read = [array[at + r * row_step :][:width] for r in range(len(rows))]
+    return np.array(read).reshape(len(rows), len(columns), -1)
+
+
+def _write_store_tile(tile, array, at, row_step):
+    def instructions(builder, sums, pointer, at, row_step):
+        for i, place in enumerate(_rows_of(builder, tile, at, row_step)):
+            _store(builder, builder.extract_value(sums, i), pointer, place)
+
+    return types.void, instructions
+
+
+@in_registers(_write_store_tile)
+def store_tile(tile, array, at, row_step):
+    """Put row r of the sums, in one piece, at ``at + r · row_step``."""
+    for r, row in enumerate(tile):
+        array[at + r * row_step :][: row.size] = row.ravel()
+
+
+def _write_multiply_add(tile, a, rows, shift, b, columns, at):
+    vector = _vector(tile.real)
+
+    def instructions(builder, sums, a, rows, shift, b, columns, at):
+        right = [
+            _load(builder, b, place, vector)
+            for place in _places(builder, columns, at, tile.vectors)
+        ]
+        for r, place in enumerate(_places(builder, rows, shift, tile.rows)):
+            left = _broadcast(builder, builder.load(builder.gep(a, [place])), vector)
+            for v in range(tile.vectors):
+                sums = _add_product(builder, sums, r * tile.vectors + v, left, right[v])
+        return sums
+
+    return tile, instructions
+
+
+@in_registers(_write_multiply_add)
+def multiply_add(tile, a, rows, shift, b, columns, at):
+    """tile[r, v, :] += a[rows[r] + shift] · b[columns[v] + at : … + lanes]"""
+    for r, row in enumerate(rows):
+        for v, column in enumerate(columns):
+            vector = b[column + at :][: tile.shape[2]]
+            tile[r, v, : len(vector)] += a[row + shift] * vector
+    return tile
+
+
+def _write_multiply_spans(tile, a, rows, shift, b, columns, at, count):
+    vector = _vector(tile.real)
+
+    def instructions(builder, sums, a, rows, shift, b, columns, at, count):
+        keep = _first_lanes(builder, vector, count)
+
+        def spans(pointer, tuple_, shift, size):
+            for place in _places(builder, tuple_, shift, size):
+                yield _load_some(builder, pointer, place, vector, keep)
+
+        right = list(spans(b, columns, at, tile.vectors))
+        for r, left in enumerate(spans(a, rows, shift, tile.rows)):
+            for v in range(tile.vectors):
+                sums = _add_product(builder, sums, r * tile.vectors + v, left, right[v])
+        return sums
+
+    return tile, instructions
+
+
+@in_registers(_write_multiply_spans)
+def multiply_spans(tile, a, rows, shift, b, columns, at, count):
+    """tile[r, v, l] += a[rows[r] + shift + l] · b[columns[v] + at + l] for the lanes l < count"""
+    n = min(count, tile.shape[2])
+    for r, row in enumerate(rows):
+        for v, column in enumerate(columns):
+            tile[r, v, :n] += a[row + shift :][:n] * b[column + at :][:n]
+    return tile
+
+
+def _write_rectify(tile):
+    vector = _vector(tile.real)
+    nothing = ir.Constant(vector, None)
+
+    def instructions(builder, sums):
+        for i in range(tile.rows * tile.vectors):
+            value = builder.extract_value(sums, i)
+            below = builder.fcmp_ordered("<", value, nothing)
+            sums = builder.insert_value(sums, builder.select(below, nothing, value), i)
+        return sums
+
+    return tile, instructions
+
+
+@in_registers(_write_rectify)
+def rectify(tile):
+    """0 where a sum is below it; NaN stays NaN."""
+    tile[tile < 0] = 0
+    return tile
+
+
+def _write_each(name):
+    """Element by element, of two tiles."""
+
+    def write(tile, other):
+        def instructions(builder, a, b):
+            for i in range(tile.rows * tile.vectors):
+                pair = builder.extract_value(a, i), builder.extract_value(b, i)
+                a = builder.insert_value(a, getattr(builder, name)(*pair), i)
+            return a
+
+        return tile, instructions
+
+    return write
+
+
+@in_registers(_write_each("fadd"))
+def add(tile, other):
+    """tile + other"""
+    return tile + other
+
+
+@in_registers(_write_each("fdiv"))
+def divide(tile, other):
+    """tile / other"""
+    return tile / other
+
+
+def _write_load_rows(x, rows, shift, count):
+    tile = TileType(x.dtype, len(rows), 1)
+    vector = _vector(x.dtype)
+
+    def instructions(builder, x, rows, shift, count):
+        keep = _first_lanes(builder, vector, count)
+        made = ir.Constant(ir.ArrayType(vector, tile.rows), ir.Undefined)
+        for r, place in enumerate(_places(builder, rows, shift, tile.rows)):
+            made = builder.insert_value(made, _load_some(builder, x, place, vector, keep), r)
+        return made
+
+    return tile, instructions
+
+
+@in_registers(_write_load_rows)
+def load_rows(x, rows, shift, count):
+    """A vector of each row: x[rows[r] + shift + l] for the lanes l < count, else 0."""
+    lanes = BYTES // x.itemsize
+    tile = np.zeros((len(rows), 1, lanes), x.dtype)
+    for r, row in enumerate(rows):
+        tile[r, 0, : min(count, lanes)] = x[row + shift :][: min(count, lanes)]
+    return tile
+
+
+def _integer_as(real):
+    return types.int32 if real.bitwidth == 32 else types.int64
+
+
+def _write_begin_places(best, where):
+    places = TileType(_integer_as(best.real), best.rows, 1)
+    vector = _vector(places.real)
+
+    def instructions(builder, best, where):
+        made = ir.Constant(ir.ArrayType(vector, places.rows), ir.Undefined)
+        for r in range(places.rows):
+            place = builder.extract_value(where, r)
+            if vector.element.width < 64:
+                place = builder.trunc(place, vector.element)
+            made = builder.insert_value(made, _broadcast(builder, place, vector), r)
+        return made
+
+    return places, instructions
+
+
+@in_registers(_write_begin_places)
+def begin_places(best, where):
+    """Places, one for each number of a tile: where[r] all along row r."""
+    return np.array(where).reshape(-1, 1, 1) + np.zeros(best.shape, np.int64)
+
+
+def _write_improve(best, places, x, rows, shift, where, place, count):
+    vector, whole = _vector(best.real), _vector(places.real)
+    both = types.Tuple((best, places))
+
+    def instructions(builder, best, places, x, rows, shift, where, place, count):
+        keep = _first_lanes(builder, vector, count)
+        spots = _places(builder, where, place, both[0].rows)
+        for r, at in enumerate(_places(builder, rows, shift, both[0].rows)):
+            new = _load_some(builder, x, at, vector, keep)
+            old = builder.extract_value(best, r)
+            nan = builder.and_(
+                builder.fcmp_unordered("uno", new, new), builder.fcmp_ordered("ord", old, old)
+            )
+            wins = builder.or_(builder.fcmp_ordered(">", new, old), nan)
+            best = builder.insert_value(best, builder.select(wins, new, old), r)
+            spot = spots[r]
+            if whole.element.width < 64:
+                spot = builder.trunc(spot, whole.element)
+            here = _broadcast(builder, spot, whole)
+            before = builder.extract_value(places, r)
+            places = builder.insert_value(places, builder.select(wins, here, before), r)
+        pair = ir.Constant(ir.LiteralStructType([best.type, places.type]), ir.Undefined)
+        return builder.insert_value(builder.insert_value(pair, best, 0), places, 1)
+
+    return both, instructions
+
+
+@in_registers(_write_improve)
+def improve(best, places, x, rows, shift, where, place, count):
+    """Where x[rows[r] + shift + l] is larger than best, or the first NaN, it is the best now.
+
+    Its place is where[r] + place.
+    """
+    new = load_rows(x, rows, shift, count)
+    wins = (new > best) | (np.isnan(new) & ~np.isnan(best))
+    best[wins] = new[wins]
+    spots = np.array(where).reshape(-1, 1, 1) + place + np.zeros_like(places)
+    places[wins] = spots[wins]
+    return best, places
+
+
+def _write_store_places(places, array, at, row_step):
+    vector = ir.VectorType(_INT32, _vector(places.real).count)
+
+    def instructions(builder, tile, pointer, at, row_step):
+        for r in range(places.rows):
+            value = builder.extract_value(tile, r)
+            if value.type != vector:
+                value = builder.trunc(value, vector)
+            row = builder.add(at, builder.mul(row_step, ir.Constant(row_step.type, r)))
+            where = builder.bitcast(builder.gep(pointer, [row]), vector.as_pointer())
+            builder.store(value, where, align=4)
+
+    return types.void, instructions
+
+
+@in_registers(_write_store_places)
+def store_places(places, array, at, row_step):
+    """Put row r of the places, in one piece, at ``at + r · row_step`` of an int32 array."""
+    for r, row in enumerate(places):
+        array[at + r * row_step :][: row.size] = row.ravel()
+
+
+def _masked(builder, name, result, vector, *given):
+    letter = "i" if isinstance(vector.element, ir.IntType) else "f"
+    kind = f"v{vector.count}{letter}{8 * _align(vector)}.p0"
+    function = ir.FunctionType(result, [value.type for value in given])
+    name = f"llvm.masked.{name}.{kind}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), given)
+
+
+def _load_some(builder, pointer, place, vector, keep):
+    where = builder.bitcast(builder.gep(pointer, [place]), vector.as_pointer())
+    align, nothing = ir.Constant(_INT32, _align(vector)), ir.Constant(vector, None)
+    return _masked(builder, "load", vector, vector, where, align, keep, nothing)
+
+
+def _store_some(builder, value, pointer, place, keep):
+    vector = value.type
+    where = builder.bitcast(builder.gep(pointer, [place]), vector.as_pointer())
+    align = ir.Constant(_INT32, _align(vector))
+    _masked(builder, "store", ir.VoidType(), vector, value, where, align, keep)
+
+
+def _first_lanes(builder, vector, count):
+    """The mask of the lanes below a count."""
+    lane = ir.Constant(ir.VectorType(ir.IntType(64), vector.count), list(range(vector.count)))
+    return builder.icmp_signed("<", lane, _broadcast(builder, count, lane.type))
+
+
+def _write_move(x, at, y, to, count):
+    vector = _vector(x.dtype)
+
+    def instructions(builder, x, at, y, to, count):
+        keep = _first_lanes(builder, vector, count)
+        _store_some(builder, _load_some(builder, x, at, vector, keep), y, to, keep)
+
+    return types.void, instructions
+
+
+@in_registers(_write_move)
+def move(x, at, y, to, count):
+    """y[to + l] = x[at + l] for the lanes l < count"""
+    n = min(count, BYTES // x.itemsize)
+    y[to : to + n] = x[at : at + n]
+
+
+def _along(builder, start, step, count):
+    return [
+        builder.add(start, builder.mul(step, ir.Constant(step.type, i))) for i in range(count)
+    ]
+
+
+def _transposed(builder, rows):
+    """log2(size) rounds: rows i and i + size/2 zipped are rows 2i and 2i + 1 of the next."""
+    size = len(rows)
+    low = [i // 2 + i % 2 * size for i in range(size)]
+    high = [i + size // 2 for i in low]
+    for _ in range(size.bit_length() - 1):
+        pairs = list(zip(rows[: size // 2], rows[size // 2 :], strict=True))
+        rows = [_shuffle(builder, *pair, half) for pair in pairs for half in (low, high)]
+    return rows
+
+
+def _write_transpose(a, at, a_step, b, to, b_step):
+    vector = _vector(a.dtype)
+
+    def instructions(builder, a, at, a_step, b, to, b_step):
+        rows = [
+            _load(builder, a, place, vector) for place in _along(builder, at, a_step, vector.count)
+        ]
+        places = _along(builder, to, b_step, vector.count)
+        for row, place in zip(_transposed(builder, rows), places, strict=True):
+            _store(builder, row, b, place)
+
+    return types.void, instructions
+
+
+@in_registers(_write_transpose)
+def transpose(a, at, a_step, b, to, b_step):
+    """b[to + j · b_step + i] = a[at + i · a_step + j] for as many i and j as a vector has lanes"""
+    lanes = BYTES // a.itemsize
+    for i in range(lanes):
+        for j in range(lanes):
+            b[to + j * b_step + i] = a[at + i * a_step + j]
+
+
+def _write_transpose_some(a, at, a_step, b, to, b_step, high, wide):
+    vector = _vector(a.dtype)
+
+    def instructions(builder, a, at, a_step, b, to, b_step, high, wide):
+        def some(count, keep):
+            """For each row the mask, empty from `count` on."""
+            none = ir.Constant(keep.type, None)
+            for i in range(vector.count):
+                inside = builder.icmp_signed("<", ir.Constant(count.type, i), count)
+                yield builder.select(inside, keep, none)
+
+        masks = some(high, _first_lanes(builder, vector, wide))
+        rows = [
+            _load_some(builder, a, place, vector, keep)
+            for place, keep in zip(_along(builder, at, a_step, vector.count), masks, strict=True)
+        ]
+        masks = some(wide, _first_lanes(builder, vector, high))
+        places = _along(builder, to, b_step, vector.count)
+        for row, place, keep in zip(_transposed(builder, rows), places, masks, strict=True):
+            _store_some(builder, row, b, place, keep)
+
+    return types.void, instructions
+
+
+@in_registers(_write_transpose_some)
+def transpose_some(a, at, a_step, b, to, b_step, high, wide):
+    """``transpose`` for i < high and j < wide alone; nothing else is read or written."""
+    lanes = BYTES // a.itemsize
+    for i in range(min(high, lanes)):
+        for j in range(min(wide, lanes)):
+            b[to + j * b_step + i] = a[at + i * a_step + j]
