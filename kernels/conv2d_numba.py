@@ -24,8 +24,8 @@ from .conv2d_numba_pack import Weights, pack
 from .conv2d_numba_planar import planar
 from .conv2d_numba_walk import walk
 from .dims import ConvDims, TapAxis
-from .numba_options import FLAT, INT, OUT, STEPS, Steps, flat, kernel
-from .numba_tiles import BYTES, pointer
+from .numba_options import FLAT, INT, STEPS, Kernel, Steps, flat, kernel
+from .numba_tiles import BYTES
 
 
 BAND = 256 * 1024  # bytes of a gathered band, of its windows where they are unrolled: in L2
@@ -223,7 +223,7 @@ def _biases(b: Array | None, k: Walk, width: int, spare: int = 0) -> Array:
 class Cut(NamedTuple):
     """A walk as a kernel is told of it."""
 
-    run: Callable[..., None]
+    run: Kernel
     rows: TapAxis
     columns: TapAxis
     plan: Plan
@@ -295,9 +295,9 @@ def _dx(dy: Array, w: Array, dx: Array, dims: ConvDims, unrolled: bool) -> None:
 class CutDw(NamedTuple):
     """dw as its kernels are told of it: products, then the sums of their totals."""
 
-    run: Callable[..., None]
+    run: Kernel
     units: int
-    add: Callable[..., None]
+    add: Kernel
     sums: int
     depth: int
     plan: Plan
@@ -413,17 +413,16 @@ def conv2d_dw_im2col(dy: Array, x: Array, dw: Array, dims: ConvDims) -> None:
         dw[...] = result
 
 
-@kernel(FLAT, OUT, STEPS, INT, INT, INT, INT, INT)
+@kernel(FLAT, FLAT, STEPS, INT, INT, INT)
 def sum_filters(dy, db, steps, images, rows, columns, first, last):  # type: ignore[no-untyped-def]
     """db[first:last]; in float64, for there may be millions of terms."""
-    source = pointer(dy)
     for k in range(first, last):
         total = 0.0
         for n in range(images):
             for p in range(rows):
                 at = steps.at + n * steps.n + k * steps.c + p * steps.h
                 for q in range(columns):
-                    total += source[at + q * steps.w]
+                    total += dy[at + q * steps.w]
         db[k] = total
 
 

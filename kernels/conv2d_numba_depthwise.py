@@ -20,7 +20,7 @@ from .conv2d_numba_bands import (
     scatter,
 )
 from .conv2d_numba_gram import load_grads
-from .numba_options import AXIS, BOOL, FLAT, INT, OUT, STEPS, integers, kernel
+from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, integers, kernel, room_for
 from .numba_tiles import (
     keep,
     lanes_of,
@@ -39,19 +39,19 @@ TAPS = tuple(range(9))  # of a tile of dw
 ONE = (0,)  # vector of channels
 
 
-@kernel(FLAT, STEPS, FLAT, FLAT, OUT, STEPS, AXIS, AXIS, integers(Plan), BOOL, INT, INT)
+@kernel(FLAT, STEPS, FLAT, FLAT, FLAT, STEPS, AXIS, AXIS, integers(Plan), BOOL)
 def depthwise(source, sources, weights, bias, out, results, rows, columns, plan, relu, first, last):
     """Units [first, last) of bands × blocks of channels; weights[tap][channel]"""
-    channels, block, lanes = plan.channels, plan.block, lanes_of(pointer(source))
+    channels, block, lanes = plan.channels, plan.block, lanes_of(source)
     blocks, taps = ceil_div(channels, block), rows.taps * columns.taps
     most, spare = plan.images * plan.rows * plan.columns, len(RESULTS)
     places = np.empty(most + spare + taps, np.int64)
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
-    room = np.empty(size + lanes, source.dtype)
+    room = room_for(source, size + lanes)
     width = ceil_div(block, lanes) * lanes
-    room_sums = np.empty((most + spare) * width, source.dtype)
+    room_sums = room_for(source, (most + spare) * width)
     pixel, tap = pointer(places), pointer(places[most + spare :])
-    cells, sums, w = pointer(room), pointer(room_sums), pointer(weights)
+    cells, sums, w = pointer(room), pointer(room_sums), weights
     for unit in range(first, last):
         index, b = divmod(unit, blocks)
         channel = b * block
@@ -59,7 +59,7 @@ def depthwise(source, sources, weights, bias, out, results, rows, columns, plan,
         band = band_of(plan, rows, columns, index)
         pixels = band.images * band.rows * band.columns
         gather_band(
-            pointer(source), sources, band, channel, count, rows, columns, cells, pixel, 0
+            source, sources, band, channel, count, rows, columns, cells, pixel, 0
         )
         place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
         for m in range(pixels, pixels + spare):
@@ -67,7 +67,7 @@ def depthwise(source, sources, weights, bias, out, results, rows, columns, plan,
         for c in range(0, count, lanes):
             for m in range(0, pixels, len(RESULTS)):
                 places_m = pick(pixel, RESULTS, m)
-                tile = load_tile(pointer(bias), channel + c, 0, places_m, ONE)
+                tile = load_tile(bias, channel + c, 0, places_m, ONE)
                 for t in range(taps):
                     tile = multiply_spans(
                         tile, cells, places_m, tap[t] + c, w, ONE, t * channels + channel + c,
@@ -76,22 +76,22 @@ def depthwise(source, sources, weights, bias, out, results, rows, columns, plan,
                 if relu:
                     tile = rectify(tile)
                 store_tile(tile, sums, m * width + c, width)
-        scatter(sums, width, count, band, rows, columns, channel, pointer(out), results)
+        scatter(sums, width, count, band, rows, columns, channel, out, results)
     keep(places, room, room_sums, out, out)
 
 
-@kernel(FLAT, STEPS, FLAT, STEPS, OUT, AXIS, AXIS, integers(Plan), INT, INT)
+@kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
 def depthwise_dw(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     """Units [first, last) of parts × blocks of channels; totals[part][tap][channel]"""
-    channels, block, lanes = plan.channels, plan.block, lanes_of(pointer(x))
+    channels, block, lanes = plan.channels, plan.block, lanes_of(x)
     blocks, taps = ceil_div(channels, block), rows.taps * columns.taps
     most, spare = plan.images * plan.rows * plan.columns, len(TAPS)
     places = np.empty(most + taps + spare, np.int64)
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
-    room = np.empty(size + lanes, x.dtype)
-    room_grads = np.empty(most * block + lanes, x.dtype)
+    room = room_for(x, size + lanes)
+    room_grads = room_for(x, most * block + lanes)
     pixel, tap = pointer(places), pointer(places[most:])
-    cells, grads, sums = pointer(room), pointer(room_grads), pointer(totals)
+    cells, grads, sums = pointer(room), pointer(room_grads), totals
     wide = ceil_div(channels, lanes) * lanes
     bands = bands_of(plan, rows, columns)
     for unit in range(first, last):
@@ -103,8 +103,8 @@ def depthwise_dw(x, xs, dy, dys, totals, rows, columns, plan, first, last):
         for index in range(begin, (part + 1) * bands // plan.parts):
             band = band_of(plan, rows, columns, index)
             pixels = band.images * band.rows * band.columns
-            gather_band(pointer(x), xs, band, channel, count, rows, columns, cells, pixel, 0)
-            load_grads(pointer(dy), dys, band, channel, count, count, 0, pixels, grads)
+            gather_band(x, xs, band, channel, count, rows, columns, cells, pixel, 0)
+            load_grads(dy, dys, band, channel, count, count, 0, pixels, grads)
             place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
             for t in range(taps, taps + spare):
                 tap[t] = 0

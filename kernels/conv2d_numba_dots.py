@@ -20,7 +20,7 @@ from .conv2d_numba_planar import (
     place_lines,
     plane_size,
 )
-from .numba_options import AXIS, FLAT, INT, OUT, STEPS, helper, integers, kernel
+from .numba_options import AXIS, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
     keep,
@@ -63,20 +63,20 @@ def load_planes(dy, steps, n, channel, filters, row0, high, wide, grads):
             copy_strided(dy, start + p * steps.h, steps.w, grads, to, together * wide)
 
 
-@kernel(FLAT, STEPS, FLAT, STEPS, OUT, AXIS, AXIS, integers(Plan), INT, INT)
+@kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
 def dots(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     """Units [first, last) of parts × groups; totals[part][group][row tile][filter tile]…[lane]"""
-    channels, filters, lanes = plan.channels, plan.filters, lanes_of(pointer(x))
+    channels, filters, lanes = plan.channels, plan.filters, lanes_of(x)
     depth, pitch, wide = channels * rows.taps * columns.taps, pitch_of(columns), columns.size_out
     down, across = ceil_div(depth, len(ROWS)), ceil_div(filters, len(FILTERS))
     size = len(ROWS) * len(FILTERS) * lanes
-    room = np.zeros(channels * plane_size(rows, columns, plan.rows) + lanes, x.dtype)
-    room_grads = np.zeros(filters * plan.rows * wide + lanes, x.dtype)
+    room = room_for(x, channels * plane_size(rows, columns, plan.rows) + lanes)
+    room_grads = room_for(x, filters * plan.rows * wide + lanes)
     lines = ceil_div(reach(rows, plan.rows), rows.step) * rows.step * columns.step
     # (a tile may reach behind the last row and the last filter: places of zeros)
     placed, columned = depth + len(ROWS), filters + len(FILTERS)
     places = np.zeros(placed + columned + lines + 2 * columns.step, np.int64)
-    cells, grads, sums = pointer(room), pointer(room_grads), pointer(totals)
+    cells, grads, sums = pointer(room), pointer(room_grads), totals
     place, column = pointer(places), pointer(places[placed:])
     line, edge = pointer(places[placed + columned :]), pointer(places[placed + columned + lines :])
     bands = ceil_div(rows.size_out, plan.rows)
@@ -97,10 +97,10 @@ def dots(x, xs, dy, dys, totals, rows, columns, plan, first, last):
                     column[k] = k * high * wide
                 ready = high
             gather_planes(
-                pointer(x), xs, n, g * channels, channels, row0, high, rows, columns,
+                x, xs, n, g * channels, channels, row0, high, rows, columns,
                 line, edge, cells,
             )  # fmt: skip
-            load_planes(pointer(dy), dys, n, g * filters, filters, row0, high, wide, grads)
+            load_planes(dy, dys, n, g * filters, filters, row0, high, wide, grads)
             for d in range(down):
                 for f in range(across):
                     at = base + (d * across + f) * size
@@ -111,10 +111,10 @@ def dots(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     keep(room, room_grads, places, totals, totals)
 
 
-@kernel(FLAT, OUT, INT, integers(Plan), INT, INT)
+@kernel(FLAT, FLAT, INT, integers(Plan))
 def add_lanes(totals, dw, depth, plan, first, last):
     """Groups [first, last): lanes and parts added up, to dw (K, C/groups, KH, KW) in one piece."""
-    source, lanes, filters = pointer(totals), lanes_of(pointer(totals)), plan.filters
+    source, lanes, filters = totals, lanes_of(totals), plan.filters
     rows, wide = len(ROWS), len(FILTERS)
     down, across = ceil_div(depth, rows), ceil_div(filters, wide)
     for g in range(first, last):
@@ -122,7 +122,7 @@ def add_lanes(totals, dw, depth, plan, first, last):
             for t in range(depth):
                 tile = t // rows * across + k // wide
                 at = (tile * rows + t % rows) * wide + k % wide
-                total = totals.dtype.type(0)
+                total = 0.0
                 for part in range(plan.parts):
                     start = ((part * plan.groups + g) * down * across * rows * wide + at) * lanes
                     for lane in range(lanes):

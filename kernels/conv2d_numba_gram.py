@@ -27,7 +27,7 @@ from .conv2d_numba_bands import (
     reach,
     unroll,
 )
-from .numba_options import AXIS, FLAT, INT, OUT, STEPS, helper, integers, kernel
+from .numba_options import AXIS, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     keep,
     lanes_of,
@@ -111,13 +111,13 @@ def block_rows(window, channels):
     return ceil_div(window * channels, len(ROWS)) * len(ROWS)
 
 
-@kernel(FLAT, STEPS, FLAT, STEPS, OUT, AXIS, AXIS, integers(Plan), INT, INT)
+@kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
 def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     """Units [first, last) of parts × groups × blocks of channels × chunks of panels.
 
     totals[part][group][block][panel][row][width]
     """
-    channels, filters, block, lanes = plan.channels, plan.filters, plan.block, lanes_of(pointer(x))
+    channels, filters, block, lanes = plan.channels, plan.filters, plan.block, lanes_of(x)
     vectors = ceil_div(filters, lanes)
     panels, blocks = ceil_div(vectors, VECTORS), ceil_div(channels, block)
     window = rows.taps * columns.taps
@@ -125,9 +125,9 @@ def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     places = np.empty(most + window + window * block + len(ROWS), np.int64)
     pixel, tap, row = pointer(places), pointer(places[most:]), pointer(places[most + window :])
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
-    room = np.empty(size, x.dtype)
-    room_windows = np.empty(most * window * block if plan.unrolled else 0, x.dtype)
-    room_grads = np.empty(PIXELS * VECTORS * lanes, x.dtype)
+    room = room_for(x, size)
+    room_windows = room_for(x, most * window * block if plan.unrolled else 0)
+    room_grads = room_for(x, PIXELS * VECTORS * lanes)
     cells, windows, grads = pointer(room), pointer(room_windows), pointer(room_grads)
     lies = windows if plan.unrolled else cells
     bands = bands_of(plan, rows, columns)
@@ -142,7 +142,7 @@ def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
             pixels = band.images * band.rows * band.columns
             channel = g * channels + b * block
             gather_band(
-                pointer(x), xs, band, channel, count, rows, columns, cells, pixel, 0
+                x, xs, band, channel, count, rows, columns, cells, pixel, 0
             )
             pitch = reach(columns, band.columns) * count
             taps, run = place_taps(rows, columns, pitch, count, count, tap)
@@ -159,27 +159,27 @@ def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
                     vector, stop = panel_of(panel, vectors)
                     width, filter0 = (stop - vector) * lanes, vector * lanes
                     load_grads(
-                        pointer(dy), dys, band, g * filters + filter0,
+                        dy, dys, band, g * filters + filter0,
                         min(width, filters - filter0), width, start, some, grads,
                     )  # fmt: skip
                     at = (base * vectors + vector) * lanes * block_rows(window, block)
                     add_panel(
                         stop - vector, lies, pixel, start, some, row, window * count, grads,
-                        pointer(totals), at, fresh,
+                        totals, at, fresh,
                     )  # fmt: skip
     keep(places, room, room_windows, room_grads, totals)
 
 
-@kernel(FLAT, OUT, INT, integers(Plan), INT, INT)
+@kernel(FLAT, FLAT, INT, integers(Plan))
 def add_parts(totals, dw, window, plan, first, last):
     """Panels [first, last) of groups × blocks × panels: totals to dw (K, C/groups, KH, KW)."""
     channels, filters, block = plan.channels, plan.filters, plan.block
-    source, lanes = pointer(totals), lanes_of(pointer(totals))
+    source, lanes = totals, lanes_of(totals)
     vectors = ceil_div(filters, lanes)
     panels, blocks = ceil_div(vectors, VECTORS), ceil_div(channels, block)
     size = block_rows(window, block)
     apart = plan.groups * blocks * vectors * lanes * size
-    room = np.empty(size * VECTORS * lanes if plan.parts > 1 else 0, totals.dtype)
+    room = room_for(totals, size * VECTORS * lanes if plan.parts > 1 else 0)
     sums = pointer(room)
     for unit in range(first, last):
         rest, panel = divmod(unit, panels)
@@ -198,5 +198,5 @@ def add_parts(totals, dw, window, plan, first, last):
                 sums[i] = total
             lies, at = sums, 0
         count = min(width, filters - filter0)
-        copy_matrix(lies, at, width, 1, pointer(dw), to, 1, channels * window, rows, count)
+        copy_matrix(lies, at, width, 1, dw, to, 1, channels * window, rows, count)
     keep(room, totals, dw, dw, dw)

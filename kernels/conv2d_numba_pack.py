@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .conv2d_numba_bands import VECTORS, ceil_div, clear, copy, copy_matrix, panel_of
-from .numba_options import AXIS, FLAT, INT, OUT, helper, integers, kernel
+from .numba_options import AXIS, FLAT, INT, helper, integers, kernel, room_for
 from .numba_tiles import keep, lanes_of, pointer
 
 
@@ -57,19 +57,19 @@ def pack_columns(w, at, steps, packed, to, rows, columns, channels, count, width
                 copy_matrix(w, here, 0, steps.filter, packed, there, 0, 1, 1, count)
 
 
-@kernel(FLAT, OUT, AXIS, AXIS, integers(Weights), INT, INT, INT, INT)
+@kernel(FLAT, FLAT, AXIS, AXIS, integers(Weights), INT, INT)
 def pack(w, packed, rows, columns, steps, filters, channels, first, last):
     """Panels [first, last) of all groups: packed[panel][row tap][column tap][channel][lane]
 
     A lane is a filter, zero behind the last.
     """
-    source, target = pointer(w), pointer(packed)
+    source, target = w, packed
     lanes = lanes_of(source)
     vectors = ceil_div(filters, lanes)
     panels = ceil_div(vectors, VECTORS)
     depth = rows.taps * columns.taps * channels
     by_rows = steps.channel <= steps.filter
-    room = np.empty(CHANNELS * steps.channel * VECTORS * lanes if by_rows else 0, w.dtype)
+    room = room_for(w, CHANNELS * steps.channel * VECTORS * lanes if by_rows else 0)
     part = pointer(room)
     for unit in range(first, last):
         g, panel = divmod(unit, panels)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from .conv2d_numba_bands import Plan, ceil_div, clear, copy, reach
-from .numba_options import AXIS, BOOL, FLAT, INT, OUT, STEPS, helper, integers, kernel
+from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
     keep,
@@ -167,16 +167,16 @@ def scatter_plane(sums, at, pitch, high, columns, rows, out, to, steps):
                 out[there + q * step] = sums[here + q]
 
 
-@kernel(FLAT, STEPS, FLAT, FLAT, OUT, STEPS, AXIS, AXIS, integers(Plan), BOOL, INT, INT)
+@kernel(FLAT, STEPS, FLAT, FLAT, FLAT, STEPS, AXIS, AXIS, integers(Plan), BOOL)
 def planar(source, sources, weights, bias, out, results, rows, columns, plan, relu, first, last):
     """Units [first, last) of images × bands × groups; weights[group][filter][channel][tap]"""
-    channels, filters, lanes = plan.channels, plan.filters, lanes_of(pointer(source))
+    channels, filters, lanes = plan.channels, plan.filters, lanes_of(source)
     depth = channels * rows.taps * columns.taps
     pitch = pitch_of(columns)
     spare = 6 * lanes  # a tile may go on behind the last result
     length = plan.rows * pitch + spare
-    room = np.zeros(channels * plane_size(rows, columns, plan.rows) + spare, source.dtype)
-    room_sums = np.empty((1 if filters == 1 else len(ROWS6)) * length, source.dtype)
+    room = room_for(source, channels * plane_size(rows, columns, plan.rows) + spare)
+    room_sums = room_for(source, (1 if filters == 1 else len(ROWS6)) * length)
     lines = ceil_div(reach(rows, plan.rows), rows.step) * rows.step * columns.step
     places = np.empty(depth + 2 * len(ROWS6) + lines + 2 * columns.step, np.int64)
     cells, sums = pointer(room), pointer(room_sums)
@@ -195,7 +195,7 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
             place_depth(rows, columns, high, channels, line, place)
             ready = high
         gather_planes(
-            pointer(source), sources, n, g * channels, channels, row0, high, rows, columns,
+            source, sources, n, g * channels, channels, row0, high, rows, columns,
             line, edge, cells,
         )  # fmt: skip
         used = (high - 1) * pitch + columns.size_out
@@ -205,7 +205,7 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
                 row[r] = g * filters + min(filter0 + r, filters - 1)
                 row[len(ROWS6) + r] = row[r] * depth
             multiply_filters(
-                pointer(weights), row, count, pointer(bias), cells, place, depth, relu, sums,
+                weights, row, count, bias, cells, place, depth, relu, sums,
                 length, used,
             )  # fmt: skip
             for r in range(count):
@@ -213,6 +213,6 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
                 to += (rows.out_first + row0 * rows.out_step) * results.h
                 to += columns.out_first * results.w
                 scatter_plane(
-                    sums, r * length, pitch, high, columns, rows, pointer(out), to, results
+                    sums, r * length, pitch, high, columns, rows, out, to, results
                 )
     keep(room, room_sums, places, out, out)

@@ -26,7 +26,7 @@ from .conv2d_numba_bands import (
     scatter,
     unroll,
 )
-from .numba_options import AXIS, BOOL, FLAT, INT, OUT, STEPS, helper, integers, kernel
+from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, helper, integers, kernel, numbers, room_for
 from .numba_tiles import (
     keep,
     lanes_of,
@@ -107,22 +107,22 @@ def place_pixels(band, rows, columns, steps, channel, pixel):
                 m += 1
 
 
-@kernel(FLAT, STEPS, FLAT, FLAT, OUT, STEPS, AXIS, AXIS, integers(Plan), BOOL, INT, INT)
+@kernel(FLAT, STEPS, FLAT, FLAT, FLAT, STEPS, AXIS, AXIS, integers(Plan), BOOL)
 def walk(source, sources, weights, bias, out, results, rows, columns, plan, relu, first, last):
     """Units [first, last) of bands × groups × chunks of panels."""
-    channels, filters, lanes = plan.channels, plan.filters, lanes_of(pointer(source))
+    channels, filters, lanes = plan.channels, plan.filters, lanes_of(source)
     vectors = ceil_div(filters, lanes)
     panels = ceil_div(vectors, VECTORS)
     depth = rows.taps * columns.taps * channels
     most = plan.images * plan.rows * plan.columns
     spare = len(ROWS)  # the last tile of a band may have fewer pixels than rows
     places = np.empty(most + spare + rows.taps * columns.taps, np.int64)
-    room_sums = np.empty((most + spare) * VECTORS * lanes, source.dtype)
+    room_sums = room_for(source, (most + spare) * VECTORS * lanes)
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * channels
-    room = np.empty(0 if plan.in_place else size, source.dtype)
-    room_windows = np.empty(most * depth if plan.unrolled else 0, source.dtype)
+    room = room_for(source, 0 if plan.in_place else size)
+    room_windows = room_for(source, most * depth if plan.unrolled else 0)
     pixel, tap, sums = pointer(places), pointer(places[most + spare :]), pointer(room_sums)
-    cells, windows, x, w = pointer(room), pointer(room_windows), pointer(source), pointer(weights)
+    cells, windows, x, w = pointer(room), pointer(room_windows), source, weights
     lies = x if plan.in_place else windows if plan.unrolled else cells  # what is multiplied
     ready, pixels, taps, run = -1, 0, 0, 0
     band = band_of(plan, rows, columns, 0)
@@ -150,10 +150,10 @@ def walk(source, sources, weights, bias, out, results, rows, columns, plan, relu
             at = (g * vectors + begin) * lanes
             multiply_panel(
                 stop - begin, lies, pixel, pixels, tap, taps, run, w, at * depth,
-                pointer(bias), at, relu, sums,
+                bias, at, relu, sums,
             )  # fmt: skip
             width, filter0 = (stop - begin) * lanes, begin * lanes
             count = min(width, filters - filter0)
             channel = g * filters + filter0
-            scatter(sums, width, count, band, rows, columns, channel, pointer(out), results)
+            scatter(sums, width, count, band, rows, columns, channel, out, results)
     keep(places, room_sums, room, room_windows, out)

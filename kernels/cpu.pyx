@@ -2,11 +2,14 @@
 
 import os
 
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 include "tiles.pxi"
 
-__all__ = ["available_isas", "current_isa", "run_tasks", "use_isa", "vector_bytes", "workers"]
+__all__ = ["available_isas", "current_isa", "run_words", "use_isa", "vector_bytes", "workers"]
 
 cdef enum:
     MOST_ISAS = 8
@@ -48,27 +51,61 @@ def workers():
     return fc_workers()
 
 
-cdef void call(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
-    with gil:
-        job = <object>context
-        try:
-            job[0](index)
-        except BaseException as error:
-            job[1].append(error)
+cdef enum:
+    MOST_WORDS = 128
 
 
-def run_tasks(task, Py_ssize_t count, int threads):
-    """task(0) … task(count - 1), in Python, on the pool: for kernels that release the GIL."""
-    errors = []
-    context = (task, errors)
-    cdef void *job = <void *>context
-    cdef int failed
+cdef int64_t word_of(object value) except? -1:
+    """An array's address, an integer, or the bits of a float."""
+    cdef Py_buffer buffer
+    cdef double number
+    cdef int64_t word
+    if isinstance(value, int):
+        return value
+    if isinstance(value, float):
+        number = value
+        memcpy(&word, &number, sizeof(word))
+        return word
+    PyObject_GetBuffer(value, &buffer, PyBUF_STRIDES)
+    word = <int64_t>buffer.buf
+    PyBuffer_Release(&buffer)  # the caller keeps the array
+    return word
+
+
+ctypedef int (*numba_function)(void **result, void **error, int64_t *words, int64_t index) noexcept nogil
+
+cdef struct NumbaJob:
+    numba_function run
+    int failed
+    int64_t words[MOST_WORDS]
+
+
+cdef void numba_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    cdef NumbaJob *job = <NumbaJob *>context
+    cdef void *result
+    cdef void *error
+    if job.run(&result, &error, job.words, index):
+        job.failed = 1
+
+
+def run_words(size_t function, tuple arguments, Py_ssize_t units, Py_ssize_t count, int threads):
+    """Tasks 0 … count - 1 of a function of Numba's, on the pool; whether one failed.
+
+    Its words are: units, count, and the arguments, tuples of integers among them, 64 bits each.
+    """
+    cdef NumbaJob job
+    cdef int n = 2, failed
+    job.run, job.failed = <numba_function>function, 0
+    job.words[0], job.words[1] = units, count
+    for value in arguments:
+        for part in value if isinstance(value, tuple) else (value,):
+            if n == MOST_WORDS:
+                raise ValueError(f"run_words: more than {MOST_WORDS} words")
+            job.words[n] = word_of(part)
+            n += 1
     with nogil:
-        failed = fc_parallel(call, job, count, threads, 0)
-    if failed:
-        raise MemoryError("no memory for a thread's scratch")
-    if errors:
-        raise errors[0]
+        failed = fc_parallel(numba_task, &job, count, threads, 0)
+    return failed or job.failed
 
 
 def _chosen(limit):

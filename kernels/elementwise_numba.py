@@ -14,76 +14,70 @@ from numba import types
 
 from . import numba_tasks
 from .arrays import Array
-from .numba_options import BOOL, FLAT, INT, OUT, REAL, kernel, reads, writes
-from .numba_tiles import pointer
+from .numba_options import BOOL, FLAT, INT, REAL, kernel, numbers
 
 
 PER_NUMBER = 0.2  # nanoseconds, for the choice of threads
 
 
-@kernel(FLAT, OUT, INT, INT)
+@kernel(FLAT, FLAT)
 def relu_each(x, y, first, last):
-    source, target = pointer(x), pointer(y)
     for i in range(first, last):
-        target[i] = 0 if source[i] <= 0 else source[i]
+        y[i] = 0 if x[i] <= 0 else x[i]
 
 
-@kernel(FLAT, FLAT, OUT, INT, INT)
+@kernel(FLAT, FLAT, FLAT)
 def relu_dx_each(dy, y, dx, first, last):
-    grad, result, target = pointer(dy), pointer(y), pointer(dx)
     for i in range(first, last):
-        target[i] = grad[i] if result[i] > 0 else grad[i] * 0
+        dx[i] = dy[i] if y[i] > 0 else dy[i] * 0
 
 
-@kernel(FLAT, FLAT, OUT, REAL, REAL, INT, INT)
+@kernel(FLAT, FLAT, FLAT, REAL, REAL)
 def dropout_each(x, chance, y, p, scale, first, last):
-    source, chances, target = pointer(x), pointer(chance), pointer(y)
     for i in range(first, last):
-        target[i] = source[i] * (scale if chances[i] >= p else 0)
+        y[i] = x[i] * (scale if chance[i] >= p else 0)
 
 
-@kernel(FLAT, reads(types.int64), OUT, writes(types.float64), INT, INT, INT)
-def cross_entropy_rows(scores, labels, dscores, losses, classes, first, last):
-    rows = len(losses)
+@kernel(FLAT, numbers(types.int64), FLAT, numbers(types.float64), INT, INT)
+def cross_entropy_rows(scores, labels, dscores, losses, rows, classes, first, last):
     for n in range(first, last):
-        row, out = scores[n * classes : (n + 1) * classes], dscores[n * classes : (n + 1) * classes]
-        top = row[0]
+        at = n * classes
+        top = scores[at]
         for c in range(1, classes):
-            top = max(top, row[c])
-        total = row.dtype.type(0)
+            top = max(top, scores[at + c])
+        total = 0.0
         for c in range(classes):
-            out[c] = math.exp(row[c] - top)
-            total += out[c]
-        losses[n] = math.log(total) - (row[labels[n]] - top)
+            dscores[at + c] = math.exp(scores[at + c] - top)
+            total += dscores[at + c]
+        losses[n] = math.log(total) - (scores[at + labels[n]] - top)
         for c in range(classes):
             hit = 1 if c == labels[n] else 0
-            out[c] = (out[c] / total - hit) / rows
+            dscores[at + c] = (dscores[at + c] / total - hit) / rows
 
 
-@kernel(OUT, FLAT, OUT, INT, REAL, REAL, BOOL, BOOL, REAL, REAL, REAL, INT, INT)
+@kernel(FLAT, FLAT, FLAT, INT, REAL, REAL, BOOL, BOOL, REAL, REAL, REAL)
 def update_units(
     w, grad, velocity, size, lr, momentum, keeps, nesterov, l2, l1, max_norm, first, last
 ):  # fmt: skip
-    values, grads, speeds = pointer(w), pointer(grad), pointer(velocity)
     for unit in range(first, last):
-        squares = w.dtype.type(0)
         for i in range(unit * size, (unit + 1) * size):
-            value = values[i]
-            g = grads[i] + l2 * value + l1 * np.sign(value)
+            value = w[i]
+            g = grad[i] + l2 * value + l1 * np.sign(value)
             step = g
             if keeps:
-                step = momentum * speeds[i] + g
-                speeds[i] = step
+                step = momentum * velocity[i] + g
+                velocity[i] = step
                 if nesterov:
                     step = g + momentum * step
-            values[i] = value - lr * step
+            w[i] = value - lr * step
         if max_norm > 0:
+            squares = 0.0
             for i in range(unit * size, (unit + 1) * size):
-                squares += values[i] * values[i]
+                squares += w[i] * w[i]
             norm = math.sqrt(squares)
             if not norm <= max_norm:
                 for i in range(unit * size, (unit + 1) * size):
-                    values[i] *= max_norm / norm
+                    w[i] *= max_norm / norm
 
 
 def _in_order(a: Array) -> Array:
@@ -101,15 +95,15 @@ def relu_dx(dy: Array, y: Array, dx: Array) -> None:
 
 
 def dropout(x: Array, chance: Array, y: Array, p: float) -> None:
-    real, arrays = x.dtype.type, (_in_order(x), _in_order(chance), _in_order(y))
+    arrays = _in_order(x), _in_order(chance), _in_order(y)
     work = y.size * PER_NUMBER
-    numba_tasks.run(dropout_each, y.size, work, *arrays, real(p), real(1 / (1 - p)))
+    numba_tasks.run(dropout_each, y.size, work, *arrays, float(p), 1 / (1 - p))
 
 
 def softmax_cross_entropy(scores: Array, labels: Array, dscores: Array, losses: Array) -> None:
     rows, classes = scores.shape
     arrays = scores.reshape(-1), labels, dscores.reshape(-1), losses
-    numba_tasks.run(cross_entropy_rows, rows, scores.size * 20 * PER_NUMBER, *arrays, classes)
+    numba_tasks.run(cross_entropy_rows, rows, scores.size * 20 * PER_NUMBER, *arrays, rows, classes)
 
 
 def sgd_update(
@@ -124,7 +118,7 @@ def sgd_update(
     max_norm: float | None,
 ) -> None:
     for i, w in enumerate(ws):
-        real, speeds = w.dtype.type, w if velocities is None else velocities[i]
+        speeds = w if velocities is None else velocities[i]
         # without a norm to keep below, the units are only parts of the work
         units = (len(w) if w.ndim else 1) if max_norm is not None else w.size
         if not w.size:
@@ -132,6 +126,6 @@ def sgd_update(
         numba_tasks.run(
             update_units, units, w.size * PER_NUMBER,
             w.reshape(-1), grads[i].reshape(-1), speeds.reshape(-1), w.size // units,
-            real(lr), real(momentum), velocities is not None, nesterov,
-            real(l2), real(l1), real(max_norm or 0),
+            float(lr), float(momentum), velocities is not None, bool(nesterov),
+            float(l2), float(l1), float(max_norm or 0),
         )  # fmt: skip

@@ -14,7 +14,7 @@ import numpy as np
 from . import numba_tasks
 from .arrays import Array
 from .conv2d_numba_bands import ceil_div, copy_matrix
-from .numba_options import FLAT, INT, OUT, REAL, STEPS, flat, helper, kernel
+from .numba_options import FLAT, INT, REAL, STEPS, flat, helper, kernel, room_for
 from .numba_tiles import keep, pointer
 
 
@@ -60,10 +60,10 @@ def square(a, count, squares):
         squares[i] = a[i] * a[i]
 
 
-@kernel(FLAT, STEPS, OUT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL, INT, INT)
+@kernel(FLAT, STEPS, FLAT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL)
 def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first, last):
     """Units [first, last) of images × rows × parts of a row."""
-    room = np.zeros((2 * channels + 1) * PIXELS, x.dtype)
+    room = room_for(x, (2 * channels + 1) * PIXELS)
     block, squares = pointer(room), pointer(room[channels * PIXELS :])
     total = pointer(room[2 * channels * PIXELS :])
     parts = ceil_div(columns, PIXELS)
@@ -72,25 +72,25 @@ def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first
         n, p = divmod(rest, rows)
         q0 = part * PIXELS
         pixels = min(PIXELS, columns - q0)
-        load(pointer(x), xs, n, p, q0, channels, pixels, block)
+        load(x, xs, n, p, q0, channels, pixels, block)
         square(block, channels * PIXELS, squares)
         for c in range(channels):
             add_window(squares, channels, c, size // 2, (size - 1) // 2, total)
             for q in range(PIXELS):
                 block[c * PIXELS + q] /= power(k + scale * total[q], beta)
-        store(block, pointer(y), ys, n, p, q0, channels, pixels)
+        store(block, y, ys, n, p, q0, channels, pixels)
     keep(room, x, y, y, y)
 
 
 @kernel(
-    FLAT, STEPS, FLAT, STEPS, OUT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL, REAL, INT, INT
+    FLAT, STEPS, FLAT, STEPS, FLAT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL, REAL
 )  # fmt: skip
 def normalise_dx(
     dy, dys, x, xs, dx, dxs, channels, rows, columns, size, scale, beta, k, factor, first, last
 ):  # fmt: skip
     """Units [first, last) of images × rows × parts of a row; `factor` is 2 · scale · beta."""
     apart = channels * PIXELS
-    room = np.zeros(4 * apart + PIXELS, x.dtype)
+    room = room_for(x, 4 * apart + PIXELS)
     block, grad = pointer(room), pointer(room[apart:])
     squares, shared = pointer(room[2 * apart :]), pointer(room[3 * apart :])
     total = pointer(room[4 * apart :])
@@ -100,8 +100,8 @@ def normalise_dx(
         n, p = divmod(rest, rows)
         q0 = part * PIXELS
         pixels = min(PIXELS, columns - q0)
-        load(pointer(x), xs, n, p, q0, channels, pixels, block)
-        load(pointer(dy), dys, n, p, q0, channels, pixels, grad)
+        load(x, xs, n, p, q0, channels, pixels, block)
+        load(dy, dys, n, p, q0, channels, pixels, grad)
         square(block, apart, squares)
         for c in range(channels):
             add_window(squares, channels, c, size // 2, (size - 1) // 2, total)
@@ -115,24 +115,24 @@ def normalise_dx(
             for q in range(PIXELS):
                 i = c * PIXELS + q
                 grad[i] -= factor * block[i] * total[q]
-        store(grad, pointer(dx), dxs, n, p, q0, channels, pixels)
+        store(grad, dx, dxs, n, p, q0, channels, pixels)
     keep(room, dy, x, dx, dx)
 
 
 def lrn(x: Array, y: Array, size: int, alpha: float, beta: float, k: float) -> None:
     n, c, rows, columns = x.shape
-    real, units = x.dtype.type, n * rows * -(-columns // PIXELS)
+    units = n * rows * -(-columns // PIXELS)
     numba_tasks.run(
         normalise, units, x.size * PER_NUMBER,
-        *flat(x), *flat(y), c, rows, columns, size, real(alpha / size), real(beta), real(k),
+        *flat(x), *flat(y), c, rows, columns, size, alpha / size, float(beta), float(k),
     )  # fmt: skip
 
 
 def lrn_dx(dy: Array, x: Array, dx: Array, size: int, alpha: float, beta: float, k: float) -> None:
     n, c, rows, columns = x.shape
-    real, units, scale = x.dtype.type, n * rows * -(-columns // PIXELS), alpha / size
+    units, scale = n * rows * -(-columns // PIXELS), alpha / size
     numba_tasks.run(
         normalise_dx, units, 2 * x.size * PER_NUMBER,
         *flat(dy), *flat(x), *flat(dx), c, rows, columns, size,
-        real(scale), real(beta), real(k), real(2 * scale * beta),
+        scale, float(beta), float(k), 2 * scale * beta,
     )  # fmt: skip

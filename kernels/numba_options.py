@@ -1,11 +1,13 @@
-"""Every option given to Numba, the types of arguments, and the moment a kernel is compiled.
+"""Every option given to Numba, the arguments of kernels, and the moment they are compiled.
 
-That is its first call, never an import.  A kernel has one signature per dtype, over memory as one
-axis (see ``flat``), so that no layout of the caller's costs a compilation.  Inputs are
-declared read-only.  Compiled kernels are kept on disk, where Numba keeps them.
+That is their first call, never an import.  A kernel becomes a C function that the pool of threads
+calls: status = task(&result, &error, words, index), as Numba's functions call one another; the
+words are its arguments, 64 bits each.  No task takes the GIL: tasks that met in it made small
+convolutions 0.3 ms slower on two threads than on one.
+Compiled kernels are kept on disk, where Numba keeps them.
 """
 
-# mypy: allow-untyped-calls
+# mypy: allow-untyped-calls, allow-untyped-defs, allow-untyped-decorators
 from __future__ import annotations
 
 import hashlib
@@ -13,14 +15,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import cache, wraps
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import types
+from numba.extending import intrinsic, overload
+from numba.np.numpy_support import as_dtype
 
 from .arrays import Array, is_channels_last
 from .dims import TapAxis
@@ -36,16 +40,16 @@ __all__ = [
     "BOOL",
     "FLAT",
     "INT",
-    "OUT",
     "REAL",
     "STEPS",
+    "Kernel",
     "Steps",
     "flat",
     "helper",
     "integers",
     "kernel",
-    "reads",
-    "writes",
+    "numbers",
+    "room_for",
 ]
 
 # "contract" lets a product and a sum become one FMA.  The other flags of fastmath stay
@@ -60,37 +64,33 @@ _OPTIONS: dict[str, Any] = {
 }
 NOTICE = 1.0  # seconds of compiling after which the user is told why it takes so long
 
-TypeOf = Callable[[Any], Any]  # a Numba type, given the type of the kernel's real numbers
+helper = numba.njit(**_OPTIONS)  # compiled into the kernels that call it
 
 
-def reads(dtype: Any) -> TypeOf:
-    """An input array of one axis, in one piece."""
-    return lambda real: types.Array(dtype or real, 1, "C", readonly=True)
+class Kind(NamedTuple):
+    """An argument of a kernel: how it is made of words, which stand for {0}, {1} …"""
+
+    words: int
+    text: str
+    name: str = ""  # of what the text names so, besides "real", the kernel's real numbers
+    value: Any = None
 
 
-def writes(dtype: Any) -> TypeOf:
-    """A result array of one axis, in one piece."""
-    return lambda real: types.Array(dtype or real, 1, "C")
+def numbers(number: Any = None) -> Kind:
+    """An array of one axis, in one piece: a pointer to its first element."""
+    if number is None:
+        return Kind(1, "_pointer({0}, real)")
+    return Kind(1, f"_pointer({{0}}, {number})", str(number), number)
 
 
-FLAT, OUT = reads(None), writes(None)
-
-
-def REAL(real: Any) -> Any:
-    return real
-
-
-def INT(real: Any) -> Any:
-    return types.int64
-
-
-def BOOL(real: Any) -> Any:
-    return types.boolean
-
-
-def integers(kind: Any) -> TypeOf:
+def integers(made: Any) -> Kind:
     """A NamedTuple whose members are integers."""
-    return lambda real: types.NamedUniTuple(types.int64, len(kind._fields), kind)
+    places = ", ".join(f"{{{i}}}" for i in range(len(made._fields)))
+    return Kind(len(made._fields), f"{made.__name__}({places})", made.__name__, made)
+
+
+FLAT, INT, BOOL = numbers(), Kind(1, "{0}"), Kind(1, "{0} != 0")
+REAL = Kind(1, "_real({0}, real)")  # a float, as the bits of a double
 
 
 class Steps(NamedTuple):
@@ -101,6 +101,9 @@ class Steps(NamedTuple):
     c: int
     h: int
     w: int
+
+
+
 
 
 STEPS, AXIS = integers(Steps), integers(TapAxis)
@@ -120,8 +123,36 @@ def flat(a: Array) -> tuple[Array, Steps]:
     return memory, Steps(-sum(length for length in lengths if length < 0), *steps)
 
 
-# Compiled into the kernels that call it, hence not cached by itself.
-helper = numba.njit(**_OPTIONS)
+@intrinsic
+def _pointer(context, word, number):
+    pointer = types.CPointer(number.instance_type)
+
+    def generate(context, builder, signature, values):
+        return builder.inttoptr(values[0], context.get_value_type(pointer))
+
+    return pointer(word, number), generate
+
+
+@intrinsic
+def _real(context, word, number):
+    real = number.instance_type
+
+    def generate(context, builder, signature, values):
+        double = builder.bitcast(values[0], context.get_value_type(types.float64))
+        return context.cast(builder, double, types.float64, real)
+
+    return real(word, number), generate
+
+
+def room_for(x, count):
+    """Memory for `count` numbers of the kind of those at x, to keep (see ``numba_tiles.keep``)."""
+    return np.empty(count, x.dtype)
+
+
+@overload(room_for)
+def _room_for(x, count):
+    dtype = as_dtype(x.dtype)
+    return lambda x, count: np.empty(count, dtype)
 
 
 @cache
@@ -131,55 +162,78 @@ def _digest() -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
-def kernel(*arguments: TypeOf) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Decorate a kernel whose first argument is an array of its dtype."""
+class Kernel:
+    """A function of (arguments …, first, last): the units [first, last) of its work."""
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        if numba.config.DISABLE_JIT:
-            return function
-        lock, compiled = threading.Lock(), {}
+    def __init__(self, function: Callable[..., None], kinds: tuple[Kind, ...]) -> None:
+        self.function = function  # what Python itself runs with NUMBA_DISABLE_JIT=1
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self._kinds = kinds
+        self._lock = threading.Lock()
+        self._tasks: dict[Any, int] = {}
+        self._kept: list[Any] = []  # what owns the code
 
-        @wraps(function)
-        def run(*values: Any) -> None:
-            dtype = values[0].dtype
-            code = compiled.get(dtype)
-            if code is None:
-                with lock:  # of threads that meet here one compiles
-                    code = compiled.get(dtype)
-                    if code is None:
-                        code = compiled[dtype] = _compile(function, dtype, arguments)
-            code(*values)
+    def task(self, dtype: Any) -> int:
+        """The address of the C function for real numbers of a dtype: compiled, or loaded, by the first caller."""
+        found = self._tasks.get(dtype)
+        if found is None:
+            with self._lock:
+                found = self._tasks.get(dtype)
+                if found is None:
+                    found = self._tasks[dtype] = self._compiled(dtype)
+        return found
 
-        return run
+    def _compiled(self, dtype: Any) -> int:
+        function = self._from_words(dtype)
+        signature = types.void(types.CPointer(types.int64), types.int64)
+        with _notice(f"{self.name} for {dtype}"):
+            try:
+                waiting = numba.njit(cache=True, **_OPTIONS)(function)
+            except RuntimeError:  # no directory for the cache can be written: compile each time
+                waiting = numba.njit(**_OPTIONS)(function)
+                turn: AbstractContextManager[None] = nullcontext()
+            else:
+                turn = _turn(Path(waiting.stats.cache_path), function.__name__)
+            with turn:
+                waiting.compile(signature)
+        made = waiting.overloads[signature.args]
+        address: int = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+        self._kept.append(waiting)
+        return address
 
-    return decorate
+    def _from_words(self, dtype: Any) -> Callable[..., None]:
+        """task(words, index): the first two words tell how the work is cut."""
+        scope: dict[str, Any] = {"_pointer": _pointer, "_real": _real}
+        scope["real"] = numba.from_dtype(dtype)
+        scope["kernel"] = numba.njit(inline="always", **_OPTIONS)(self.function)
+        given, at = [], 2
+        for kind in self._kinds:
+            given.append(kind.text.format(*(f"words[{at + i}]" for i in range(kind.words))))
+            at += kind.words
+            if kind.name:
+                scope[kind.name] = kind.value
+        name = f"{self.function.__name__}_{dtype}_{_digest()}"  # names its file in the cache
+        text = f"""def {name}(words, index):
+    units, count = words[0], words[1]
+    kernel({", ".join(given)}, index * units // count, (index + 1) * units // count)
+"""
+        exec(compile(text, self.function.__code__.co_filename, "exec"), scope)
+        made: Callable[..., None] = scope[name]
+        made.__module__ = self.function.__module__
+        return made
 
 
-def _compile(
-    function: Callable[..., None], dtype: Any, arguments: tuple[TypeOf, ...]
-) -> Callable[..., None]:
-    real = numba.from_dtype(dtype)
-    signature = types.void(*(argument(real) for argument in arguments))
-    name = function.__qualname__
-    with _notice(f"{function.__module__.rpartition('.')[2]}.{name} for {dtype}"):
-        function.__qualname__ = f"{name}-{dtype}-{_digest()}"  # names its file in the cache
-        try:
-            waiting = numba.njit(cache=True, **_OPTIONS)(function)
-        except RuntimeError:  # no directory for the cache can be written: compile each time
-            waiting, turn = numba.njit(**_OPTIONS)(function), nullcontext()
-        else:
-            turn = _turn(Path(waiting.stats.cache_path), function.__qualname__)
-        finally:
-            function.__qualname__ = name
-        with turn:
-            waiting.compile(signature)
-    # The compiled function itself: choosing it by the types of 40 integers would take 10 us.
-    return waiting.overloads[signature.args].entry_point  # type: ignore[no-any-return]
+def kernel(*kinds: Kind) -> Callable[[Callable[..., None]], Kernel]:
+    """Decorate a kernel; its first argument is an array of its real numbers."""
+    return lambda function: Kernel(function, kinds)
 
 
 @contextmanager
 def _turn(folder: Path, name: str) -> Iterator[None]:
-    """Of processes that start together one compiles a kernel; the others load what it wrote."""
+    """Of processes that start together one compiles a kernel; the others load what it wrote.
+
+    Numba writes whole files, but two writers of one index would lose an entry.
+    """
     if fcntl is None:
         yield
         return

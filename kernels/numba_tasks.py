@@ -1,18 +1,23 @@
-"""Slices of a Numba kernel's results as tasks: on the compiled pool, or on Python's threads.
+"""Slices of a Numba kernel's work as tasks: on the compiled pool, or on Python's threads.
 
-Kernels release the GIL.  Nothing of Numba's own threading is used: its default layer ends the
-process when two Python threads meet in it.  Which thread does a slice changes no bit.
+Nothing of Numba's own threading is used: its default layer ends the process when two Python
+threads meet in it.  Which thread does a slice changes no bit.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+from numba import config
+
 from .numba_denormals import flushed
+from .numba_options import Kernel
 from .threads import MAX_THREADS, get_num_threads
 
 
@@ -27,7 +32,10 @@ __all__ = ["run", "threads_for"]
 THREADED_WORK = 20_000 if cpu else 300_000
 SLICES = 4  # tasks per thread, so that a slow thread does not keep the others waiting
 
-Task = Callable[[int], None]
+Task = Callable[[int], int]  # the number of a task → whether it failed
+_FUNCTION = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64
+)  # releases the GIL
 
 
 def threads_for(work: float) -> int:
@@ -35,31 +43,59 @@ def threads_for(work: float) -> int:
     return get_num_threads() if work > THREADED_WORK else 1
 
 
-def run(kernel: Callable[..., None], units: int, work: float, *arguments: Any) -> None:
-    """kernel(*arguments, first, last) for slices of 0 … units, which take `work` nanoseconds."""
+def run(kernel: Kernel, units: int, work: float, *arguments: Any) -> None:
+    """All units of a kernel's work, which takes `work` nanoseconds.
+
+    Raises
+    ------
+    MemoryError
+        If a kernel had no memory for its scratch.
+    """
     threads = min(threads_for(work), units)
     count = min(units, SLICES * threads) if threads > 1 else min(units, 1)
-
-    def task(i: int) -> None:
-        kernel(*arguments, i * units // count, (i + 1) * units // count)
-
+    if config.DISABLE_JIT:
+        kernel.function(*arguments, 0, units)
+        return
+    task = kernel.task(arguments[0].dtype)
     if cpu is not None:
-        cpu.run_tasks(task, count, threads)
-    elif threads == 1:
-        _draw(task, iter(range(count)), threading.Lock())
+        failed = cpu.run_words(task, arguments, units, count, threads)
     else:
-        _on_python_threads(task, count, threads)
+        words = np.array([units, count, *_words(arguments)])
+        place, call = words.ctypes.data, _FUNCTION(task)
+
+        def do(i: int) -> int:
+            nowhere = (ctypes.c_void_p * 2)()
+            address = ctypes.addressof(nowhere)
+            return int(call(address, address + ctypes.sizeof(ctypes.c_void_p), place, i))
+
+        failed = _on_python_threads(do, count, threads)
+    if failed:
+        raise MemoryError(f"{kernel.name}: no memory for the scratch of {threads} threads")
 
 
-def _draw(task: Task, indices: Any, lock: Any) -> None:
-    """Do tasks, drawn in order, until none is left."""
+def _words(arguments: tuple[Any, ...]) -> Iterator[int]:
+    """The arguments of a kernel as 64 bits each: as ``cpu.run_words`` makes them."""
+    for value in arguments:
+        if isinstance(value, np.ndarray):
+            yield value.__array_interface__["data"][0]
+        elif isinstance(value, tuple):
+            yield from value
+        elif isinstance(value, float):
+            yield int(np.float64(value).view(np.int64))
+        else:
+            yield int(value)
+
+
+def _draw(task: Task, indices: Any, lock: Any) -> int:
+    """Do tasks, drawn in order, until none is left; how many failed."""
+    failed = 0
     with flushed():
         while True:
             with lock:
                 index = next(indices, None)
             if index is None:
-                return
-            task(index)
+                return failed
+            failed += task(index) != 0
 
 
 _pool: tuple[int, ThreadPoolExecutor] | None = None
@@ -73,14 +109,11 @@ def _executor() -> ThreadPoolExecutor:
     return _pool[1]
 
 
-def _on_python_threads(task: Task, count: int, threads: int) -> None:
+def _on_python_threads(task: Task, count: int, threads: int) -> int:
     indices, lock = iter(range(count)), threading.Lock()
     helpers = [_executor().submit(_draw, task, indices, lock) for _ in range(threads - 1)]
-    try:
-        _draw(task, indices, lock)
-    finally:
-        # those that have not begun are not waited for: another caller may have the threads
-        begun = [helper for helper in helpers if not helper.cancel()]
-        errors = [error for error in (helper.exception() for helper in begun) if error]
-    for error in errors:
-        raise error
+    failed = _draw(task, indices, lock)
+    for helper in helpers:
+        if not helper.cancel():  # one that has not begun is not waited for: others have the threads
+            failed += helper.result()
+    return failed

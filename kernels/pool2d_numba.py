@@ -23,20 +23,7 @@ from .conv2d_numba_bands import (
     scatter,
 )
 from .dims import PoolDims, TapAxis
-from .numba_options import (
-    AXIS,
-    BOOL,
-    FLAT,
-    INT,
-    OUT,
-    STEPS,
-    flat,
-    helper,
-    integers,
-    kernel,
-    reads,
-    writes,
-)
+from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, flat, helper, integers, kernel, numbers, room_for
 from .numba_tiles import (
     add,
     begin_places,
@@ -80,11 +67,11 @@ def place_windows(band, rows, columns, count, pixel, corner, first, place):
 
 
 @kernel(
-    FLAT, STEPS, OUT, STEPS, writes(types.int32), STEPS, AXIS, AXIS, integers(Plan), BOOL, INT, INT
+    FLAT, STEPS, FLAT, STEPS, numbers(types.int32), STEPS, AXIS, AXIS, integers(Plan), BOOL
 )  # fmt: skip
 def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, last):
     """Units [first, last) of bands × blocks of channels; indices unless they are not wanted."""
-    channels, block, lanes = plan.channels, plan.block, lanes_of(pointer(x))
+    channels, block, lanes = plan.channels, plan.block, lanes_of(x)
     blocks, taps = ceil_div(channels, block), rows.taps * columns.taps
     most = plan.images * plan.rows * plan.columns + len(RESULTS)
     room = np.zeros(4 * most + 2 * taps, np.int64)
@@ -93,9 +80,9 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
         pointer(room[3 * most :]), pointer(room[4 * most :]), pointer(room[4 * most + taps :])
     )  # fmt: skip
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
-    room_cells = np.empty(size + lanes, x.dtype)
+    room_cells = room_for(x, size + lanes)
     width = ceil_div(block, lanes) * lanes
-    room_best = np.empty(most * width, x.dtype)
+    room_best = room_for(x, most * width)
     room_where = np.empty(most * width if wanted else 0, np.int32)
     cells, bests, wheres = pointer(room_cells), pointer(room_best), pointer(room_where)
     place_taps(rows, columns, columns.size_in, 1, 0, step)
@@ -106,7 +93,7 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
         band = band_of(plan, rows, columns, index)
         pixels = band.images * band.rows * band.columns
         gather_band(
-            pointer(x), xs, band, channel, count, rows, columns, cells, pixel, -np.inf
+            x, xs, band, channel, count, rows, columns, cells, pixel, -np.inf
         )
         place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
         place_windows(band, rows, columns, count, pixel, corner, begin, spot)
@@ -124,24 +111,24 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
                 store_tile(best, bests, m * width + c, width)
                 if wanted:
                     store_places(found, wheres, m * width + c, width)
-        scatter(bests, width, count, band, rows, columns, channel, pointer(y), ys)
+        scatter(bests, width, count, band, rows, columns, channel, y, ys)
         if wanted:
-            scatter(wheres, width, count, band, rows, columns, channel, pointer(indices), places)
+            scatter(wheres, width, count, band, rows, columns, channel, indices, places)
     keep(room, room_cells, room_best, room_where, y)
 
 
-@kernel(FLAT, STEPS, OUT, STEPS, FLAT, AXIS, AXIS, integers(Plan), INT, INT)
+@kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
 def mean(x, xs, y, ys, areas, rows, columns, plan, first, last):
     """Units [first, last) of bands × blocks of channels; areas[row][column] of the results."""
-    channels, block, lanes = plan.channels, plan.block, lanes_of(pointer(x))
+    channels, block, lanes = plan.channels, plan.block, lanes_of(x)
     blocks, taps = ceil_div(channels, block), rows.taps * columns.taps
     most = plan.images * plan.rows * plan.columns + len(RESULTS)
     room = np.zeros(2 * most + taps, np.int64)
     pixel, area, tap = pointer(room), pointer(room[most:]), pointer(room[2 * most :])
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
-    room_cells = np.empty(size + lanes, x.dtype)
+    room_cells = room_for(x, size + lanes)
     width = ceil_div(block, lanes) * lanes
-    room_sums = np.empty(most * width, x.dtype)
+    room_sums = room_for(x, most * width)
     cells, sums = pointer(room_cells), pointer(room_sums)
     for unit in range(first, last):
         index, b = divmod(unit, blocks)
@@ -149,7 +136,7 @@ def mean(x, xs, y, ys, areas, rows, columns, plan, first, last):
         count = min(block, channels - channel)
         band = band_of(plan, rows, columns, index)
         pixels = band.images * band.rows * band.columns
-        gather_band(pointer(x), xs, band, channel, count, rows, columns, cells, pixel, 0)
+        gather_band(x, xs, band, channel, count, rows, columns, cells, pixel, 0)
         place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
         for m in range(pixels):
             p, q = divmod(m % (band.rows * band.columns), band.columns)
@@ -162,18 +149,18 @@ def mean(x, xs, y, ys, areas, rows, columns, plan, first, last):
                 total = no_sums(cells, windows, ONE)
                 for t in range(taps):
                     total = add(total, load_rows(cells, windows, tap[t] + c, count - c))
-                by = spread(pointer(areas), pick(area, RESULTS, m), windows, ONE)
+                by = spread(areas, pick(area, RESULTS, m), windows, ONE)
                 store_tile(divide(total, by), sums, m * width + c, width)
-        scatter(sums, width, count, band, rows, columns, channel, pointer(y), ys)
+        scatter(sums, width, count, band, rows, columns, channel, y, ys)
     keep(room, room_cells, room_sums, y, y)
 
 
-@kernel(FLAT, STEPS, reads(types.int32), STEPS, OUT, STEPS, INT, INT, INT, INT, INT, INT, INT)
+@kernel(FLAT, STEPS, numbers(types.int32), STEPS, FLAT, STEPS, INT, INT, INT, INT, INT)
 def scatter_maxima(
     dy, dys, indices, places, dx, dxs, channels, rows, columns, high, wide, first, last
 ):  # fmt: skip
     """Planes [first, last) of n·c; what falls on one place adds up in the order of dy."""
-    source, where, target = pointer(dy), pointer(indices), pointer(dx)
+    source, where, target = dy, indices, dx
     for plane in range(first, last):
         n, c = divmod(plane, channels)
         to = dxs.at + n * dxs.n + c * dxs.c
@@ -200,13 +187,13 @@ def windows_over(position, axis):
     return first, min(axis.size_out, (position - axis.first) // axis.step + 1)
 
 
-@kernel(FLAT, STEPS, OUT, STEPS, FLAT, AXIS, AXIS, INT, INT, INT)
+@kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, INT)
 def share_out(dy, dys, dx, dxs, areas, rows, columns, channels, first, last):
     """Rows [first, last) of n·h of dx, each cell from the windows over it, last to first.
 
     That is the order of the window's offsets, in which the NumPy reference adds.
     """
-    source, target, divisor = pointer(dy), pointer(dx), pointer(areas)
+    source, target, divisor = dy, dx, areas
     for unit in range(first, last):
         n, row = divmod(unit, rows.size_in)
         p_first, p_stop = windows_over(row, rows)
