@@ -1,7 +1,7 @@
 """Convolution in Numba: which way a problem goes, and how it is cut.
 
 The kernels, by idea: ``conv2d_numba_walk`` (y and dx), ``conv2d_numba_planar`` (the same where a
-group has few filters), ``conv2d_numba_gram`` (dw), ``conv2d_numba_dots`` (dw of few filters);
+group has few filters), ``conv2d_numba_gram`` (dw), ``conv2d_numba_dots`` (dw of few filters), ``conv2d_numba_depthwise``, ``conv2d_numba_db``;
 what they share is in ``conv2d_numba_bands``, packed weights in ``conv2d_numba_pack``.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from . import numba_tasks
 from .arrays import Array
 from .conv2d_numba_bands import ROWS, VECTORS, Plan
+from .conv2d_numba_db import sum_filters
 from .conv2d_numba_depthwise import TAPS, depthwise, depthwise_dw
 from .conv2d_numba_dots import FILTERS, add_lanes, dots
 from .conv2d_numba_dots import ROWS as DOT_ROWS
@@ -24,7 +25,7 @@ from .conv2d_numba_pack import Weights, pack
 from .conv2d_numba_planar import planar
 from .conv2d_numba_walk import walk
 from .dims import ConvDims, TapAxis
-from .numba_options import FLAT, INT, STEPS, Kernel, Steps, flat, kernel
+from .numba_options import Kernel, Steps, flat
 from .numba_tiles import BYTES
 
 
@@ -413,22 +414,11 @@ def conv2d_dw_im2col(dy: Array, x: Array, dw: Array, dims: ConvDims) -> None:
         dw[...] = result
 
 
-@kernel(FLAT, FLAT, STEPS, INT, INT, INT)
-def sum_filters(dy, db, steps, images, rows, columns, first, last):  # type: ignore[no-untyped-def]
-    """db[first:last]; in float64, for there may be millions of terms."""
-    for k in range(first, last):
-        total = 0.0
-        for n in range(images):
-            for p in range(rows):
-                at = steps.at + n * steps.n + k * steps.c + p * steps.h
-                for q in range(columns):
-                    total += dy[at + q * steps.w]
-        db[k] = total
-
-
 def conv2d_db(dy: Array, db: Array) -> None:
     memory, steps = flat(dy)
     images, filters, rows, columns = dy.shape
+    if steps.h == columns * steps.w:  # rows follow one another
+        rows, columns = 1, rows * columns
     result = _in_one_piece(db)
     work = dy.size * PER_NUMBER
     numba_tasks.run(sum_filters, filters, work, memory, result, steps, images, rows, columns)

@@ -159,22 +159,35 @@ def gather(
 
 
 @helper
-def gather_band(source, steps, band, channel, channels, rows, columns, cells, pixel, border):
-    """The cells of a band, and in `pixel` where the window of each result begins in them."""
+def gather_cells(source, steps, band, channel, channels, rows, columns, cells, border):
+    """The cells of a band: images of the rows and columns that its windows reach."""
     high, wide = reach(rows, band.rows), reach(columns, band.columns)
     top = rows.first + band.row * rows.step
     left = columns.first + band.column * columns.step
-    m = 0
     for image in range(band.images):
-        to = image * high * wide * channels
         gather(
             source, steps, band.n + image, channel, channels, top, left, rows, columns,
-            high, wide, cells, to, border,
+            high, wide, cells, image * high * wide * channels, border,
         )  # fmt: skip
+
+
+@helper
+def place_cells(band, rows, columns, channels, pixel):
+    """In `pixel` where in a band's cells the window of each result begins."""
+    high, wide = reach(rows, band.rows), reach(columns, band.columns)
+    m = 0
+    for image in range(band.images):
         for p in range(band.rows):
+            row = (image * high + p * rows.step) * wide
             for q in range(band.columns):
-                pixel[m] = to + (p * rows.step * wide + q * columns.step) * channels
+                pixel[m] = (row + q * columns.step) * channels
                 m += 1
+
+
+@helper
+def gather_band(source, steps, band, channel, channels, rows, columns, cells, pixel, border):
+    gather_cells(source, steps, band, channel, channels, rows, columns, cells, border)
+    place_cells(band, rows, columns, channels, pixel)
 
 
 @helper

@@ -116,7 +116,7 @@ def walk(source, sources, weights, bias, out, results, rows, columns, plan, relu
     depth = rows.taps * columns.taps * channels
     most = plan.images * plan.rows * plan.columns
     spare = len(ROWS)  # the last tile of a band may have fewer pixels than rows
-    places = np.empty(most + spare + rows.taps * columns.taps, np.int64)
+    places = np.empty(most + spare + rows.taps * columns.taps + 1, np.int64)
     room_sums = room_for(source, (most + spare) * VECTORS * lanes)
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * channels
     room = room_for(source, 0 if plan.in_place else size)

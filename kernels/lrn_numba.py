@@ -13,7 +13,7 @@ import numpy as np
 
 from . import numba_tasks
 from .arrays import Array
-from .conv2d_numba_bands import ceil_div, copy_matrix
+from .conv2d_numba_bands import ceil_div, clear, copy_matrix
 from .numba_options import FLAT, INT, REAL, STEPS, flat, helper, kernel, room_for
 from .numba_tiles import keep, pointer
 
@@ -23,12 +23,15 @@ PER_NUMBER = 3.0  # nanoseconds, for the choice of threads
 
 
 @helper
-def power(d, beta):
-    """d^beta; for AlexNet's beta by square roots, which LLVM vectorises and pow not."""
+def power(d, beta, result):
+    """result[pixel] = d[pixel]^beta; for AlexNet's by square roots: LLVM has no vectors of pow."""
     if beta == 0.75:
-        root = math.sqrt(d)
-        return root * math.sqrt(root)
-    return d**beta
+        for q in range(PIXELS):
+            root = math.sqrt(d[q])
+            result[q] = root * math.sqrt(root)
+    else:
+        for q in range(PIXELS):
+            result[q] = d[q] ** beta
 
 
 @helper
@@ -63,9 +66,11 @@ def square(a, count, squares):
 @kernel(FLAT, STEPS, FLAT, STEPS, INT, INT, INT, INT, REAL, REAL, REAL)
 def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first, last):
     """Units [first, last) of images × rows × parts of a row."""
-    room = room_for(x, (2 * channels + 1) * PIXELS)
+    room = room_for(x, (2 * channels + 2) * PIXELS)
     block, squares = pointer(room), pointer(room[channels * PIXELS :])
     total = pointer(room[2 * channels * PIXELS :])
+    scales = pointer(room[(2 * channels + 1) * PIXELS :])
+    clear(block, 0, channels * PIXELS)  # a part of a row may be shorter
     parts = ceil_div(columns, PIXELS)
     for unit in range(first, last):
         rest, part = divmod(unit, parts)
@@ -77,7 +82,10 @@ def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first
         for c in range(channels):
             add_window(squares, channels, c, size // 2, (size - 1) // 2, total)
             for q in range(PIXELS):
-                block[c * PIXELS + q] /= power(k + scale * total[q], beta)
+                total[q] = k + scale * total[q]
+            power(total, beta, scales)
+            for q in range(PIXELS):
+                block[c * PIXELS + q] /= scales[q]
         store(block, y, ys, n, p, q0, channels, pixels)
     keep(room, x, y, y, y)
 
@@ -90,10 +98,11 @@ def normalise_dx(
 ):  # fmt: skip
     """Units [first, last) of images × rows × parts of a row; `factor` is 2 · scale · beta."""
     apart = channels * PIXELS
-    room = room_for(x, 4 * apart + PIXELS)
+    room = room_for(x, 4 * apart + 2 * PIXELS)
     block, grad = pointer(room), pointer(room[apart:])
     squares, shared = pointer(room[2 * apart :]), pointer(room[3 * apart :])
-    total = pointer(room[4 * apart :])
+    total, scales = pointer(room[4 * apart :]), pointer(room[4 * apart + PIXELS :])
+    clear(block, 0, 2 * apart)  # a part of a row may be shorter
     parts = ceil_div(columns, PIXELS)
     for unit in range(first, last):
         rest, part = divmod(unit, parts)
@@ -106,9 +115,12 @@ def normalise_dx(
         for c in range(channels):
             add_window(squares, channels, c, size // 2, (size - 1) // 2, total)
             for q in range(PIXELS):
-                i, d = c * PIXELS + q, k + scale * total[q]
-                grad[i] /= power(d, beta)
-                shared[i] = grad[i] * block[i] / d
+                total[q] = k + scale * total[q]
+            power(total, beta, scales)
+            for q in range(PIXELS):
+                i = c * PIXELS + q
+                grad[i] /= scales[q]
+                shared[i] = grad[i] * block[i] / total[q]
         for c in range(channels):
             # the windows that hold channel c are those of c - (size-1)//2 … c + size//2
             add_window(shared, channels, c, (size - 1) // 2, size // 2, total)
@@ -119,20 +131,27 @@ def normalise_dx(
     keep(room, dy, x, dx, dx)
 
 
+def _rows(*arrays: Array) -> tuple[int, int]:
+    """Rows and columns; all pixels are one row where they follow one another."""
+    rows, columns = arrays[0].shape[2:]
+    if all(a.strides[2] == columns * a.strides[3] for a in arrays):
+        return 1, rows * columns
+    return rows, columns
+
+
 def lrn(x: Array, y: Array, size: int, alpha: float, beta: float, k: float) -> None:
-    n, c, rows, columns = x.shape
-    units = n * rows * -(-columns // PIXELS)
+    n, c, (rows, columns) = *x.shape[:2], _rows(x, y)
     numba_tasks.run(
-        normalise, units, x.size * PER_NUMBER,
+        normalise, n * rows * -(-columns // PIXELS), x.size * PER_NUMBER,
         *flat(x), *flat(y), c, rows, columns, size, alpha / size, float(beta), float(k),
     )  # fmt: skip
 
 
 def lrn_dx(dy: Array, x: Array, dx: Array, size: int, alpha: float, beta: float, k: float) -> None:
-    n, c, rows, columns = x.shape
-    units, scale = n * rows * -(-columns // PIXELS), alpha / size
+    n, c, (rows, columns) = *x.shape[:2], _rows(dy, x, dx)
+    scale = alpha / size
     numba_tasks.run(
-        normalise_dx, units, 2 * x.size * PER_NUMBER,
+        normalise_dx, n * rows * -(-columns // PIXELS), 2 * x.size * PER_NUMBER,
         *flat(dy), *flat(x), *flat(dx), c, rows, columns, size,
         scale, float(beta), float(k), 2 * scale * beta,
     )  # fmt: skip

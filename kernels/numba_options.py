@@ -50,6 +50,7 @@ __all__ = [
     "kernel",
     "numbers",
     "room_for",
+    "summing",
 ]
 
 # "contract" lets a product and a sum become one FMA.  The other flags of fastmath stay
@@ -65,6 +66,8 @@ _OPTIONS: dict[str, Any] = {
 NOTICE = 1.0  # seconds of compiling after which the user is told why it takes so long
 
 helper = numba.njit(**_OPTIONS)  # compiled into the kernels that call it
+# A sum over a run whose length is no matter of how work is cut: its order is LLVM's, but one.
+summing = numba.njit(**{**_OPTIONS, "fastmath": {"contract", "reassoc"}})
 
 
 class Kind(NamedTuple):

@@ -37,6 +37,7 @@ __all__ = [
     "improve",
     "keep",
     "lanes_of",
+    "larger",
     "load_rows",
     "load_tile",
     "move",
@@ -427,6 +428,31 @@ def load_rows(x, rows, shift, count):
     return tile
 
 
+def _nan_or_larger(builder, new, old):
+    """Where a number wins over another: it is larger, or the first NaN."""
+    nan = builder.and_(
+        builder.fcmp_unordered("uno", new, new), builder.fcmp_ordered("ord", old, old)
+    )
+    return builder.or_(builder.fcmp_ordered(">", new, old), nan)
+
+
+def _write_larger(tile, other):
+    def instructions(builder, old, new):
+        for i in range(tile.rows * tile.vectors):
+            pair = builder.extract_value(new, i), builder.extract_value(old, i)
+            wins = builder.select(_nan_or_larger(builder, *pair), *pair)
+            old = builder.insert_value(old, wins, i)
+        return old
+
+    return tile, instructions
+
+
+@in_registers(_write_larger)
+def larger(tile, other):
+    """The larger of each pair, NaN if one is."""
+    return np.maximum(tile, other)
+
+
 def _integer_as(real):
     return types.int32 if real.bitwidth == 32 else types.int64
 
@@ -463,10 +489,7 @@ def _write_improve(best, places, x, rows, shift, where, place, count):
         for r, at in enumerate(_places(builder, rows, shift, both[0].rows)):
             new = _load_some(builder, x, at, vector, keep)
             old = builder.extract_value(best, r)
-            nan = builder.and_(
-                builder.fcmp_unordered("uno", new, new), builder.fcmp_ordered("ord", old, old)
-            )
-            wins = builder.or_(builder.fcmp_ordered(">", new, old), nan)
+            wins = _nan_or_larger(builder, new, old)
             best = builder.insert_value(best, builder.select(wins, new, old), r)
             spot = spots[r]
             if whole.element.width < 64:

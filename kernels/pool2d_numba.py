@@ -18,6 +18,8 @@ from .conv2d_numba_bands import (
     band_of,
     ceil_div,
     gather_band,
+    gather_cells,
+    place_cells,
     place_taps,
     reach,
     scatter,
@@ -31,6 +33,7 @@ from .numba_tiles import (
     improve,
     keep,
     lanes_of,
+    larger,
     load_rows,
     no_sums,
     pick,
@@ -66,6 +69,38 @@ def place_windows(band, rows, columns, count, pixel, corner, first, place):
         place[m] = corner[m] + i * columns.size_in + j
 
 
+@helper
+def take_maxima(cells, pixel, pixels, tap, taps, begin, count, bests, width):
+    """bests[pixel][channel] = the largest cell of its window"""
+    lanes = lanes_of(cells)
+    for c in range(0, count, lanes):
+        for m in range(0, pixels, len(RESULTS)):
+            windows = pick(pixel, RESULTS, m)
+            best = load_rows(cells, pick(begin, RESULTS, m), c, count - c)
+            for t in range(taps):
+                best = larger(best, load_rows(cells, windows, tap[t] + c, count - c))
+            store_tile(best, bests, m * width + c, width)
+
+
+@helper
+def find_maxima(
+    cells, pixel, pixels, tap, taps, begin, spot, corner, step, count, bests, wheres, width
+):  # fmt: skip
+    """… and wheres[pixel][channel] its place in the plane: of equals, and of NaNs, the first"""
+    lanes = lanes_of(cells)
+    for c in range(0, count, lanes):
+        for m in range(0, pixels, len(RESULTS)):
+            windows, where = pick(pixel, RESULTS, m), pick(corner, RESULTS, m)
+            best = load_rows(cells, pick(begin, RESULTS, m), c, count - c)
+            found = begin_places(best, pick(spot, RESULTS, m))
+            for t in range(taps):
+                best, found = improve(
+                    best, found, cells, windows, tap[t] + c, where, step[t], count - c
+                )
+            store_tile(best, bests, m * width + c, width)
+            store_places(found, wheres, m * width + c, width)
+
+
 @kernel(
     FLAT, STEPS, FLAT, STEPS, numbers(types.int32), STEPS, AXIS, AXIS, integers(Plan), BOOL
 )  # fmt: skip
@@ -76,9 +111,8 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
     most = plan.images * plan.rows * plan.columns + len(RESULTS)
     room = np.zeros(4 * most + 2 * taps, np.int64)
     pixel, corner, begin = pointer(room), pointer(room[most:]), pointer(room[2 * most :])
-    spot, tap, step = (
-        pointer(room[3 * most :]), pointer(room[4 * most :]), pointer(room[4 * most + taps :])
-    )  # fmt: skip
+    spot, tap = pointer(room[3 * most :]), pointer(room[4 * most :])
+    step = pointer(room[4 * most + taps :])
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * block
     room_cells = room_for(x, size + lanes)
     width = ceil_div(block, lanes) * lanes
@@ -86,34 +120,31 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
     room_where = np.empty(most * width if wanted else 0, np.int32)
     cells, bests, wheres = pointer(room_cells), pointer(room_best), pointer(room_where)
     place_taps(rows, columns, columns.size_in, 1, 0, step)
+    ready, ready_count, pixels = -1, 0, 0
+    band = band_of(plan, rows, columns, 0)
     for unit in range(first, last):
         index, b = divmod(unit, blocks)
         channel = b * block
         count = min(block, channels - channel)
-        band = band_of(plan, rows, columns, index)
-        pixels = band.images * band.rows * band.columns
-        gather_band(
-            x, xs, band, channel, count, rows, columns, cells, pixel, -np.inf
-        )
-        place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
-        place_windows(band, rows, columns, count, pixel, corner, begin, spot)
-        for m in range(pixels, pixels + len(RESULTS)):
-            pixel[m], begin[m] = pixel[pixels - 1], begin[pixels - 1]
-        for c in range(0, count, lanes):
-            for m in range(0, pixels, len(RESULTS)):
-                windows, where = pick(pixel, RESULTS, m), pick(corner, RESULTS, m)
-                best = load_rows(cells, pick(begin, RESULTS, m), c, count - c)
-                found = begin_places(best, pick(spot, RESULTS, m))
-                for t in range(taps):
-                    best, found = improve(
-                        best, found, cells, windows, tap[t] + c, where, step[t], count - c
-                    )
-                store_tile(best, bests, m * width + c, width)
-                if wanted:
-                    store_places(found, wheres, m * width + c, width)
-        scatter(bests, width, count, band, rows, columns, channel, y, ys)
+        if index != ready or count != ready_count:
+            ready, ready_count = index, count
+            band = band_of(plan, rows, columns, index)
+            pixels = band.images * band.rows * band.columns
+            place_cells(band, rows, columns, count, pixel)
+            place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
+            place_windows(band, rows, columns, count, pixel, corner, begin, spot)
+            for m in range(pixels, pixels + len(RESULTS)):
+                pixel[m], begin[m] = pixel[pixels - 1], begin[pixels - 1]
+        gather_cells(x, xs, band, channel, count, rows, columns, cells, -np.inf)
         if wanted:
+            find_maxima(
+                cells, pixel, pixels, tap, taps, begin, spot, corner, step, count,
+                bests, wheres, width,
+            )  # fmt: skip
             scatter(wheres, width, count, band, rows, columns, channel, indices, places)
+        else:
+            take_maxima(cells, pixel, pixels, tap, taps, begin, count, bests, width)
+        scatter(bests, width, count, band, rows, columns, channel, y, ys)
     keep(room, room_cells, room_best, room_where, y)
 
 
