@@ -15,10 +15,10 @@ def sum_run(x, at, step, count):
     total = 0.0
     if step == 1:
         for i in range(count):
-            total += x[at + i]
+            total += np.float64(x[at + i])
     else:
         for i in range(count):
-            total += x[at + i * step]
+            total += np.float64(x[at + i * step])
     return total
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .conv2d_numba_bands import (
+from .conv2d_numba_gram import load_grads
+from .numba_bands import (
     Plan,
     band_of,
     bands_of,
@@ -19,8 +20,7 @@ from .conv2d_numba_bands import (
     reach,
     scatter,
 )
-from .conv2d_numba_gram import load_grads
-from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, integers, kernel, room_for
+from .numba_options import AXIS, BOOL, FLAT, STEPS, integers, kernel, room_for
 from .numba_tiles import (
     keep,
     lanes_of,
@@ -58,9 +58,7 @@ def depthwise(source, sources, weights, bias, out, results, rows, columns, plan,
         count = min(block, channels - channel)
         band = band_of(plan, rows, columns, index)
         pixels = band.images * band.rows * band.columns
-        gather_band(
-            source, sources, band, channel, count, rows, columns, cells, pixel, 0
-        )
+        gather_band(source, sources, band, channel, count, rows, columns, cells, pixel, 0)
         place_taps(rows, columns, reach(columns, band.columns) * count, count, 0, tap)
         for m in range(pixels, pixels + spare):
             pixel[m] = pixel[pixels - 1]

@@ -1,6 +1,6 @@
-"""dw in Numba where a group has few filters, depthwise above all: dot products of planes.
+"""dw in Numba where a group has few filters: dot products of planes.
 
-    totals[taps · channels, filters, lane] += planes[taps · channels, pixels] · grads[filters, pixels]
+    totals[channels · taps, filters] += planes[channels · taps, pixels] @ grads[filters, pixels]ᵀ
 
 The lanes are pixels on both sides; what the lanes of a sum hold is added up at the end, in order.
 x is gathered in planes as in ``conv2d_numba_planar``, dy beside it.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from .conv2d_numba_bands import Plan, ceil_div, clear, reach
 from .conv2d_numba_planar import (
     copy_strided,
     gather_planes,
@@ -20,6 +19,7 @@ from .conv2d_numba_planar import (
     place_lines,
     plane_size,
 )
+from .numba_bands import Plan, ceil_div, clear, reach
 from .numba_options import AXIS, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
@@ -126,5 +126,5 @@ def add_lanes(totals, dw, depth, plan, first, last):
                 for part in range(plan.parts):
                     start = ((part * plan.groups + g) * down * across * rows * wide + at) * lanes
                     for lane in range(lanes):
-                        total += source[start + lane]
+                        total += np.float64(source[start + lane])
                 dw[(g * filters + k) * depth + t] = total

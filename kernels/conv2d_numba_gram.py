@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .conv2d_numba_bands import (
+from .numba_bands import (
     ROWS,
     VECTORS,
     Plan,
@@ -141,9 +141,7 @@ def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
             band = band_of(plan, rows, columns, index)
             pixels = band.images * band.rows * band.columns
             channel = g * channels + b * block
-            gather_band(
-                x, xs, band, channel, count, rows, columns, cells, pixel, 0
-            )
+            gather_band(x, xs, band, channel, count, rows, columns, cells, pixel, 0)
             pitch = reach(columns, band.columns) * count
             taps, run = place_taps(rows, columns, pitch, count, count, tap)
             if plan.unrolled:

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-
-from .conv2d_numba_bands import VECTORS, ceil_div, clear, copy, copy_matrix, panel_of
+from .numba_bands import VECTORS, ceil_div, clear, copy, copy_matrix, panel_of
 from .numba_options import AXIS, FLAT, INT, helper, integers, kernel, room_for
 from .numba_tiles import keep, lanes_of, pointer
 
@@ -81,9 +79,7 @@ def pack(w, packed, rows, columns, steps, filters, channels, first, last):
             clear(target, to, width * depth)
         at = g * steps.group + filter0 * steps.filter
         if by_rows:
-            pack_rows(
-                source, at, steps, target, to, rows, columns, channels, count, width, part
-            )
+            pack_rows(source, at, steps, target, to, rows, columns, channels, count, width, part)
         else:
             pack_columns(source, at, steps, target, to, rows, columns, channels, count, width)
     keep(w, packed, room, room, room)

@@ -1,4 +1,4 @@
-"""y and dx in Numba where a group has few filters, depthwise above all: lanes are pixels.
+"""y and dx in Numba where a group has few filters: lanes are pixels.
 
     y[filters, pixels] = weights[filters, depth] @ planes[depth, pixels]
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .conv2d_numba_bands import Plan, ceil_div, clear, copy, reach
-from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, helper, integers, kernel, room_for
+from .numba_bands import Plan, ceil_div, clear, copy, reach
+from .numba_options import AXIS, BOOL, FLAT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
     keep,
@@ -58,7 +58,9 @@ def place_lines(rows, columns, high, line, edge):
         begin = columns.first + phase
         first = min(pitch, max(0, ceil_div(-begin, columns.step)))
         edge[2 * phase] = first
-        edge[2 * phase + 1] = max(first, min(pitch, ceil_div(columns.size_in - begin, columns.step)))
+        edge[2 * phase + 1] = max(
+            first, min(pitch, ceil_div(columns.size_in - begin, columns.step))
+        )
 
 
 @helper
@@ -88,7 +90,9 @@ def copy_strided(x, at, step, y, to, count):
 
 
 @helper
-def gather_planes(source, steps, n, channel, channels, row0, high, rows, columns, line, edge, cells):
+def gather_planes(
+    source, steps, n, channel, channels, row0, high, rows, columns, line, edge, cells
+):
     """The planes of some channels for the results of rows [row0, row0 + high)."""
     size, pitch = plane_size(rows, columns, high), pitch_of(columns)
     top, used = rows.first + row0 * rows.step, reach(rows, high)
@@ -212,7 +216,5 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
                 to = results.at + n * results.n + (g * filters + filter0 + r) * results.c
                 to += (rows.out_first + row0 * rows.out_step) * results.h
                 to += columns.out_first * results.w
-                scatter_plane(
-                    sums, r * length, pitch, high, columns, rows, out, to, results
-                )
+                scatter_plane(sums, r * length, pitch, high, columns, rows, out, to, results)
     keep(room, room_sums, places, out, out)

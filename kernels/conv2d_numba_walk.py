@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .conv2d_numba_bands import (
+from .numba_bands import (
     ROWS,
     VECTORS,
     Plan,
@@ -26,7 +26,7 @@ from .conv2d_numba_bands import (
     scatter,
     unroll,
 )
-from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, helper, integers, kernel, numbers, room_for
+from .numba_options import AXIS, BOOL, FLAT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     keep,
     lanes_of,
@@ -79,14 +79,10 @@ def multiply_panel(
     n = lanes_of(cells)
     if vectors == 1:
         one = (0,)
-        multiply(
-            cells, pixel, pixels, tap, taps, run, weights, at, one, bias, bias_at, relu, sums
-        )
+        multiply(cells, pixel, pixels, tap, taps, run, weights, at, one, bias, bias_at, relu, sums)
     elif vectors == 2:
         two = (0, n)
-        multiply(
-            cells, pixel, pixels, tap, taps, run, weights, at, two, bias, bias_at, relu, sums
-        )
+        multiply(cells, pixel, pixels, tap, taps, run, weights, at, two, bias, bias_at, relu, sums)
     elif VECTORS == 3:
         three = (0, n, 2 * n)
         multiply(
@@ -137,7 +133,9 @@ def walk(source, sources, weights, bias, out, results, rows, columns, plan, relu
                 place_pixels(band, rows, columns, sources, g * channels, pixel)
                 taps, run = place_taps(rows, columns, sources.h, sources.w, channels, tap)
             else:
-                gather_band(x, sources, band, g * channels, channels, rows, columns, cells, pixel, 0)
+                gather_band(
+                    x, sources, band, g * channels, channels, rows, columns, cells, pixel, 0
+                )
                 pitch = reach(columns, band.columns) * channels
                 taps, run = place_taps(rows, columns, pitch, channels, channels, tap)
             if plan.unrolled:

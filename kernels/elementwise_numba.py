@@ -48,7 +48,7 @@ def cross_entropy_rows(scores, labels, dscores, losses, rows, classes, first, la
         total = 0.0
         for c in range(classes):
             dscores[at + c] = math.exp(scores[at + c] - top)
-            total += dscores[at + c]
+            total += np.float64(dscores[at + c])
         losses[n] = math.log(total) - (scores[at + labels[n]] - top)
         for c in range(classes):
             hit = 1 if c == labels[n] else 0
@@ -73,7 +73,7 @@ def update_units(
         if max_norm > 0:
             squares = 0.0
             for i in range(unit * size, (unit + 1) * size):
-                squares += w[i] * w[i]
+                squares += np.float64(w[i]) * w[i]
             norm = math.sqrt(squares)
             if not norm <= max_norm:
                 for i in range(unit * size, (unit + 1) * size):

@@ -101,8 +101,14 @@ def explain(
 def _details(
     impl: registry.Implementation, dims: ConvDims, dtype: np.dtype[Any], channels_last: bool
 ) -> dict[str, str]:
-    if impl.backend != "cython":
+    if impl.backend == "numpy":
         return {}
+    if impl.backend == "numba":
+        numba = importlib.import_module(f"{__package__}.{impl.module}")
+        told: dict[str, str] = numba.describe(
+            dims, dtype, channels_last, impl.algorithm == "im2col"
+        )
+        return told
     cpu = importlib.import_module(f"{__package__}.cpu")
     module = importlib.import_module(f"{__package__}.{impl.module}")
     flat = dims.flattened if impl.algorithm == "direct" else None

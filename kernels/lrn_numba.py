@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from . import numba_tasks
 from .arrays import Array
-from .conv2d_numba_bands import ceil_div, clear, copy_matrix
+from .numba_bands import ceil_div, clear, copy_matrix
 from .numba_options import FLAT, INT, REAL, STEPS, flat, helper, kernel, room_for
 from .numba_tiles import keep, pointer
 

@@ -106,9 +106,6 @@ class Steps(NamedTuple):
     w: int
 
 
-
-
-
 STEPS, AXIS = integers(Steps), integers(TapAxis)
 
 
@@ -177,7 +174,7 @@ class Kernel:
         self._kept: list[Any] = []  # what owns the code
 
     def task(self, dtype: Any) -> int:
-        """The address of the C function for real numbers of a dtype: compiled, or loaded, by the first caller."""
+        """The address of the function for a dtype: its first caller compiles, or loads, it."""
         found = self._tasks.get(dtype)
         if found is None:
             with self._lock:

@@ -54,7 +54,8 @@ def run(kernel: Kernel, units: int, work: float, *arguments: Any) -> None:
     threads = min(threads_for(work), units)
     count = min(units, SLICES * threads) if threads > 1 else min(units, 1)
     if config.DISABLE_JIT:
-        kernel.function(*arguments, 0, units)
+        with np.errstate(all="ignore"):  # as compiled: no warnings of infinities
+            kernel.function(*arguments, 0, units)
         return
     task = kernel.task(arguments[0].dtype)
     if cpu is not None:

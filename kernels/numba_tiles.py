@@ -31,6 +31,7 @@ from numba.np.arrayobj import make_array
 __all__ = [
     "BYTES",
     "SUMS",
+    "TARGET",
     "add",
     "begin_places",
     "divide",
@@ -54,7 +55,7 @@ __all__ = [
     "transpose_some",
 ]
 
-_TRIPLE, _, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
+_TRIPLE, TARGET, _FEATURES = cpu_target.target_context.codegen().magic_tuple()
 
 
 def _vector_bytes() -> int:
@@ -124,7 +125,9 @@ def in_registers(write):
         # Numba reads the names of the arguments from the signature
         scope = {"typed": typed}
         exec(f"def {definition.__name__}(context, {names}): return typed(context, {names})", scope)
-        return intrinsic(scope[definition.__name__])
+        made = intrinsic(scope[definition.__name__])
+        made.definition = definition
+        return made
 
     return decorate
 
@@ -258,7 +261,7 @@ def _write_spread(array, places, rows, columns):
 @in_registers(_write_spread)
 def spread(array, places, rows, columns):
     """Sums that begin with array[places[r]] all along row r."""
-    tile = no_sums(array, rows, columns)
+    tile = np.empty((len(rows), len(columns), BYTES // array.itemsize), array.dtype)
     for r in range(len(rows)):
         tile[r] = array[places[r]]
     return tile
@@ -421,6 +424,10 @@ def _write_load_rows(x, rows, shift, count):
 @in_registers(_write_load_rows)
 def load_rows(x, rows, shift, count):
     """A vector of each row: x[rows[r] + shift + l] for the lanes l < count, else 0."""
+    return _rows_from(x, rows, shift, count)
+
+
+def _rows_from(x, rows, shift, count):
     lanes = BYTES // x.itemsize
     tile = np.zeros((len(rows), 1, lanes), x.dtype)
     for r, row in enumerate(rows):
@@ -509,7 +516,7 @@ def improve(best, places, x, rows, shift, where, place, count):
 
     Its place is where[r] + place.
     """
-    new = load_rows(x, rows, shift, count)
+    new = _rows_from(x, rows, shift, count)
     wins = (new > best) | (np.isnan(new) & ~np.isnan(best))
     best[wins] = new[wins]
     spots = np.array(where).reshape(-1, 1, 1) + place + np.zeros_like(places)
@@ -584,9 +591,7 @@ def move(x, at, y, to, count):
 
 
 def _along(builder, start, step, count):
-    return [
-        builder.add(start, builder.mul(step, ir.Constant(step.type, i))) for i in range(count)
-    ]
+    return [builder.add(start, builder.mul(step, ir.Constant(step.type, i))) for i in range(count)]
 
 
 def _transposed(builder, rows):

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from . import numba_tasks
+from . import numba_cut, numba_tasks
 from .arrays import Array
-from .conv2d_numba import Walk, _bands, _ceil, _cut_depthwise
-from .conv2d_numba_bands import (
+from .dims import PoolDims, TapAxis
+from .numba_bands import (
     Plan,
     band_of,
     ceil_div,
@@ -24,8 +24,19 @@ from .conv2d_numba_bands import (
     reach,
     scatter,
 )
-from .dims import PoolDims, TapAxis
-from .numba_options import AXIS, BOOL, FLAT, INT, STEPS, flat, helper, integers, kernel, numbers, room_for
+from .numba_options import (
+    AXIS,
+    BOOL,
+    FLAT,
+    INT,
+    STEPS,
+    flat,
+    helper,
+    integers,
+    kernel,
+    numbers,
+    room_for,
+)
 from .numba_tiles import (
     add,
     begin_places,
@@ -63,7 +74,10 @@ def place_windows(band, rows, columns, count, pixel, corner, first, place):
         rest, q = divmod(m, band.columns)
         top = rows.first + (band.row + rest % band.rows) * rows.step
         left = columns.first + (band.column + q) * columns.step
-        i, j = first_inside(top, rows) * rows.dilation, first_inside(left, columns) * columns.dilation
+        i, j = (
+            first_inside(top, rows) * rows.dilation,
+            first_inside(left, columns) * columns.dilation,
+        )
         corner[m] = top * columns.size_in + left
         first[m] = pixel[m] + i * pitch + j * count
         place[m] = corner[m] + i * columns.size_in + j
@@ -266,11 +280,12 @@ def _as_channels(*arrays: Array) -> tuple[Array, ...]:
 
 def _walk(x: Array, dims: PoolDims) -> tuple[TapAxis, TapAxis, Plan, int, float]:
     rows, columns = _axes(dims)
-    k = Walk(rows, columns, len(x), x.shape[1], 1, 1, x.itemsize)
+    k = numba_cut.Walk(rows, columns, len(x), x.shape[1], 1, 1, x.itemsize)
     work = x.size * PER_CELL
     threads = numba_tasks.threads_for(work)
-    plan = _cut_depthwise(k, 1 if threads == 1 else numba_tasks.SLICES * threads)
-    return rows, columns, plan, _bands(plan, rows, columns) * _ceil(plan.channels, plan.block), work
+    plan = numba_cut.cut_blocks(k, 1 if threads == 1 else numba_tasks.SLICES * threads)
+    units = numba_cut.bands(plan, k) * numba_cut.ceil_div(plan.channels, plan.block)
+    return rows, columns, plan, units, work
 
 
 def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> None:

@@ -125,8 +125,14 @@ def backend_why_not(backend: str) -> str | None:
             importlib.import_module(f"{__package__}.cpu")
         except ImportError as error:
             return f"the compiled kernels are not installed ({error})"
-    if backend == "numba" and importlib.util.find_spec("numba") is None:
-        return "Numba is not installed (pip install 'fastconv[numba]')"
+    if backend == "numba":
+        if importlib.util.find_spec("numba") is None:
+            return "Numba is not installed (pip install 'fastconv[numba]')"
+        if backend_why_not("cython") is not None:  # then it is used, else only if asked for
+            try:
+                importlib.import_module("numba")
+            except ImportError as error:
+                return f"Numba cannot be imported ({error})"
     return None
 
 

@@ -5,6 +5,7 @@ A *way* is a registered implementation, and for the compiled ones an instruction
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ try:
     from fastconv.kernels import cpu
 except ImportError:
     cpu = None  # the compiled kernels are not built: their ways are skipped, with the reason
+
+# With NUMBA_DISABLE_JIT=1 Python runs Numba's kernels: small cases alone.
+INTERPRETED = os.environ.get("NUMBA_DISABLE_JIT") == "1"
 
 DTYPES = ("float32", "float64")
 PADDINGS = (0, 1, (1, 2), ((0, 1), (2, 0)), "valid", "same", "same_lower")
@@ -318,6 +322,9 @@ CONV_CASES = (
     "n1c300h4w5_k270r3x3_s1x1_p1x1_d1x1_g1",
     "n1c530h3w3_k34r1x1_s1x1_p0x0_d1x1_g1",
 )
+
+if INTERPRETED:
+    CONV_CASES = tuple(case for case in CONV_CASES if ConvDims.parse(case).flops < 100_000)
 
 # A few that meet most branches, for tests that multiply cases with something else.
 CONV_SAMPLE = (

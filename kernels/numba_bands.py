@@ -1,4 +1,4 @@
-"""What the Numba convolutions share: how a walk is cut, matrices copied, bands gathered and scattered.
+"""Bands of an image for the Numba kernels: matrices copied, cells gathered, results scattered.
 
 A band is some results of the walk (``TapAxis``), of whole images or of a part of one.  What it
 reads is gathered once, padded and channels-last, whatever the memory format of the source; then

@@ -1,0 +1,316 @@
+"""What is Numba's alone: tiles, compiling and keeping what was compiled, threads without the pool.
+
+That the kernels give the right results is tested where all ways are.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types as python_types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kernel_support import INPUT_MEMORIES, INTERPRETED, integers, laid_out
+
+
+numba = pytest.importorskip("numba")
+if INTERPRETED:
+    pytest.skip("nothing is compiled with NUMBA_DISABLE_JIT=1", allow_module_level=True)
+
+from fastconv.kernels import numba_options, numba_tasks, numba_tiles  # noqa: E402
+from fastconv.kernels.numba_options import FLAT, INT, REAL, Kernel, flat  # noqa: E402
+from fastconv.kernels.numba_tiles import (  # noqa: E402
+    BYTES,
+    SUMS,
+    add,
+    begin_places,
+    divide,
+    improve,
+    keep,
+    lanes_of,
+    larger,
+    load_rows,
+    load_tile,
+    move,
+    multiply_add,
+    multiply_spans,
+    no_sums,
+    pick,
+    pointer,
+    rectify,
+    spread,
+    store_places,
+    store_tile,
+    transpose,
+    transpose_some,
+)
+
+
+HERE = Path(__file__).parent
+ROWS, COLUMNS, ONE = (0, 40, 7), (0, 130), (0,)
+
+
+# --- tiles: compiled they do what their definitions do --------------------------------------
+
+
+def products(a, b, out, places):
+    x, y, n = pointer(a), pointer(b), lanes_of(pointer(a))
+    tile = no_sums(x, ROWS, COLUMNS)
+    for i in range(9):
+        tile = multiply_add(tile, x, ROWS, i, y, COLUMNS, 3 * i)
+    store_tile(tile, pointer(out), 0, 2 * n)
+    keep(a, b, out, a, a)
+
+
+def spans(a, b, out, places):
+    x, y, n = pointer(a), pointer(b), lanes_of(pointer(a))
+    tile = spread(x, pick(pointer(places), ROWS, 2), ROWS, COLUMNS)
+    for count in range(n + 3):
+        tile = multiply_spans(tile, x, ROWS, count, y, COLUMNS, 5, count)
+    store_tile(rectify(tile), pointer(out), 3, 2 * n)
+    keep(a, b, out, places, a)
+
+
+def continued(a, b, out, places):
+    x, y = pointer(a), pointer(out)
+    tile = load_tile(x, 11, 50, ROWS, COLUMNS)
+    tile = add(tile, load_tile(x, 3, 0, ROWS, COLUMNS))
+    store_tile(divide(tile, load_tile(x, 70, 9, ROWS, COLUMNS)), y, 1, 45)
+    keep(a, b, out, a, a)
+
+
+def maxima(a, b, out, places):
+    x, n = pointer(a), lanes_of(pointer(a))
+    best = load_rows(x, ROWS, 2, n - 1)
+    found = begin_places(best, (5, 6, 7))
+    for t in range(6):
+        best, found = improve(best, found, x, ROWS, 3 * t, (100, 200, 300), t, n - 1)
+    store_tile(best, pointer(out), 0, n)
+    store_tile(larger(best, load_rows(x, ROWS, 90, n)), pointer(out), 3 * n, n)
+    store_places(found, pointer(places), 0, n)
+    keep(a, b, out, places, a)
+
+
+def moved(a, b, out, places):
+    x, y, n = pointer(a), pointer(out), lanes_of(pointer(a))
+    for count in range(n + 2):
+        move(x, 17 * count, y, 18 * count, count)
+    transpose(x, 3, 19, y, 500, 21)
+    transpose_some(x, 1, 23, y, 1000, 27, n - 1, n + 4)
+    transpose_some(x, 1, 23, y, 2000, 27, n + 4, n - 2)
+    keep(a, b, out, a, a)
+
+
+def interpreted(function):
+    """The function over the definitions of the tile functions."""
+    defined = {
+        name: getattr(numba_tiles, name).definition
+        for name in function.__code__.co_names
+        if hasattr(getattr(numba_tiles, name, None), "definition")
+    }
+    return python_types.FunctionType(function.__code__, {**globals(), **defined})
+
+
+@pytest.mark.parametrize("program", [products, spans, continued, maxima, moved])
+@pytest.mark.parametrize("special", [False, True], ids=["numbers", "with NaN"])
+def test_tiles_are_compiled_as_defined(program, special, dtype):
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(1, 9, 900).astype(dtype), rng.integers(-9, 9, 900).astype(dtype)
+    if special:
+        a[[20, 45, 46, 100, 300]] = np.nan, -np.inf, np.nan, np.inf, np.nan
+    got, want = np.full(4000, -1, dtype), np.full(4000, -1, dtype)
+    places, wanted = (np.arange(200, dtype=np.int32 if program is maxima else int) for _ in "ab")
+    with np.errstate(all="ignore"):
+        interpreted(program)(a, b, want, wanted)
+    numba.njit(program)(a, b, got, places)
+    assert (want != -1).any()
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(places, wanted)
+
+
+def test_sums_of_the_largest_tile_stay_in_registers():
+    """As many FMAs as there are sums, each on a whole vector, and none of them in memory."""
+    if "+fma" not in numba_tiles._FEATURES.split(","):
+        pytest.skip("this processor has no FMA, or Numba does not use it")
+    lanes = BYTES // 4
+    vectors = 3 if SUMS == 24 else 2
+    rows = tuple(97 * r for r in range(SUMS // vectors))
+    columns = tuple(lanes * v for v in range(vectors))
+
+    @numba.njit(fastmath={"contract"})
+    def product(a, b, out, depth):
+        tile = no_sums(pointer(a), rows, columns)
+        for i in range(depth):
+            tile = multiply_add(tile, pointer(a), rows, i, pointer(b), columns, i * 64)
+        store_tile(tile, pointer(out), 0, 64)
+        keep(a, b, out, a, a)
+
+    floats = np.ones(2000, np.float32)
+    product(floats, floats, floats.copy(), 3)
+    (assembly,) = product.inspect_asm().values()
+    register = {64: "%zmm", 32: "%ymm"}[BYTES]
+    fused = [line for line in assembly.splitlines() if "vfmadd" in line]
+    assert len(fused) % SUMS == 0
+    assert all(line.count(register) == 3 or "(%r" in line for line in fused)
+    spills = [line for line in assembly.splitlines() if register in line and "(%rsp)" in line]
+    assert not spills
+
+
+@pytest.mark.parametrize("memory", INPUT_MEMORIES)
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 7, 1, 3), (3, 1, 2, 2), (2, 5, 1, 1)])
+def test_flat_memory(shape, memory):
+    a = laid_out(integers(0, shape, "f4"), memory)
+    one, steps = flat(a)
+    assert one.ndim == 1
+    assert one.flags.c_contiguous
+    assert np.shares_memory(one, a)
+    n, c, h, w = np.indices(shape)
+    at = steps.at + n * steps.n + c * steps.c + h * steps.h + w * steps.w
+    np.testing.assert_array_equal(one[at], a)
+
+
+# --- compiling --------------------------------------------------------------------------------
+
+
+def halve(x, y, factor, steps, first, last):
+    for i in range(first, last):
+        y[i] = x[i] * factor + steps
+
+
+def refuse(x, y, factor, steps, first, last):
+    if first >= 0:
+        raise ValueError("no memory, say")
+
+
+def kernel_of(function):
+    return Kernel(function, (FLAT, FLAT, REAL, INT))
+
+
+@pytest.fixture
+def without_pool(monkeypatch):
+    monkeypatch.setattr(numba_tasks, "cpu", None)
+
+
+@pytest.fixture(params=["pool", "Python's threads"])
+def threads(request, monkeypatch):
+    if request.param == "pool":
+        if numba_tasks.cpu is None:
+            pytest.skip("the compiled pool is not built")
+    else:
+        request.getfixturevalue("without_pool")
+    monkeypatch.setattr(numba_tasks, "get_num_threads", lambda: 5)
+
+
+def test_a_kernel_gets_its_arguments_and_every_unit_once(threads, dtype):
+    x, y = np.arange(1000, dtype=dtype), np.full(1000, np.nan, dtype)
+    numba_tasks.run(kernel_of(halve), 1000, 1e9, x, y, 0.5, -3)
+    np.testing.assert_array_equal(y, x / 2 - 3)
+
+
+def test_a_kernel_without_units(threads):
+    y = np.full(3, 7.0)
+    numba_tasks.run(kernel_of(halve), 0, 0.0, y, y, 1.0, 1)
+    assert (y == 7).all()
+
+
+def test_a_kernel_that_fails_is_an_error(threads):
+    x = np.ones(8)
+    with pytest.raises(MemoryError, match=r"test_numba\.refuse: no memory for the scratch of 5 th"):
+        numba_tasks.run(kernel_of(refuse), 8, 1e9, x, x, 1.0, 1)
+
+
+def test_long_compiling_is_told(monkeypatch, capsys):
+    x = np.ones(8)
+    monkeypatch.setattr(numba_options, "NOTICE", 0.0)
+    numba_tasks.run(kernel_of(halve), 8, 0.0, x, x, 1.0, 1)
+    told = capsys.readouterr().err
+    assert "fastconv: Numba compiles test_numba.halve for float64, once ..." in told
+    assert "fastconv: ... done in " in told
+    monkeypatch.setattr(numba_options, "NOTICE", 60.0)
+    numba_tasks.run(kernel_of(halve), 8, 0.0, x, x, 1.0, 1)
+    assert not capsys.readouterr().err
+
+
+def test_where_no_folder_can_be_written_it_compiles_all_the_same(monkeypatch):
+    whole = numba.njit
+
+    def njit(*arguments, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    x, y = np.arange(5.0), np.empty(5)
+    numba_tasks.run(kernel_of(halve), 5, 0.0, x, y, 2.0, 1)
+    np.testing.assert_array_equal(y, 2 * x + 1)
+
+
+START = """
+import json, sys
+import numpy as np
+from fastconv import kernels
+from fastconv.kernels import conv2d_numba_db
+print("ready", flush=True)
+sys.stdin.readline()
+for dtype in ("f4", "f8"):
+    dy = np.arange(24, dtype=dtype).reshape(1, 2, 3, 4)
+    assert kernels.conv2d_db(dy, backend="numba").tolist() == [66, 210]
+stats = [code.stats for code in conv2d_numba_db.sum_filters._kept]
+hits, misses = (sum(sum(getattr(s, what).values()) for s in stats)
+                for what in ("cache_hits", "cache_misses"))
+print(json.dumps([hits, misses]))
+"""
+
+
+def test_of_processes_that_start_together_one_compiles(tmp_path):
+    """… each kernel, and whoever comes later loads it."""
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", START],
+            cwd=HERE,
+            env={**dict(__import__("os").environ), "NUMBA_CACHE_DIR": str(tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def counts(processes):
+        for process in processes:
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        told = [process.communicate(timeout=240)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0] * len(processes)
+        return np.sum([json.loads(text) for text in told], axis=0).tolist()
+
+    assert counts([start() for _ in range(4)]) == [6, 2]  # hits, misses; two dtypes
+    assert counts([start()]) == [2, 0]
+    assert len(list(tmp_path.rglob("*.nbc"))) == 2
+
+
+# --- without the compiled parts, and without compiling --------------------------------------------
+
+
+def test_without_anything_compiled(run_script):
+    told = run_script("numba_alone.py")
+    assert told.strip().endswith("all is well")
+
+
+def test_python_itself_runs_the_kernels(run_script):
+    """The same tests, on small cases, with NUMBA_DISABLE_JIT=1."""
+    tests = {
+        "test_conv2d.py": ("conv2d", "conv2d_dx", "conv2d_dw", "conv2d_db"),
+        "test_pool2d.py": ("max_pool2d", "max_pool2d_dx", "avg_pool2d", "avg_pool2d_dx"),
+        "test_lrn.py": ("lrn",),
+        "test_elementwise.py": ("relu_and_its_gradient", "dropout", "loss", "update"),
+    }
+    names = [f"{file}::test_{name}" for file, found in tests.items() for name in found]
+    options = ("-q", "-x", "-k", "numba and float32", "-p", "no:cacheprovider")
+    told = run_script("-m", "pytest", *options, *names, NUMBA_DISABLE_JIT="1")
+    passed = int(told.rpartition(" passed")[0].split()[-1])
+    assert passed > 500
