@@ -29,6 +29,7 @@ from .numba_bands import (
 )
 from .numba_options import AXIS, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
+    beside,
     keep,
     lanes_of,
     load_tile,
@@ -80,15 +81,15 @@ def add_products(cells, pixel, first, count, row, rows, grads, columns, totals, 
 
 @helper
 def add_panel(vectors, cells, pixel, first, count, row, rows, grads, totals, at, fresh):
-    n = lanes_of(cells)
+    """``add_products`` by a tile that is as many vectors wide."""
     if vectors == 1:
-        one = (0,)
+        one = beside(cells, (0,))
         add_products(cells, pixel, first, count, row, rows, grads, one, totals, at, fresh)
     elif vectors == 2:
-        two = (0, n)
+        two = beside(cells, (0, 1))
         add_products(cells, pixel, first, count, row, rows, grads, two, totals, at, fresh)
     elif VECTORS == 3:
-        three = (0, n, 2 * n)
+        three = beside(cells, (0, 1, 2))
         add_products(cells, pixel, first, count, row, rows, grads, three, totals, at, fresh)
 
 

@@ -16,6 +16,7 @@ from .numba_bands import Plan, ceil_div, clear, copy, reach
 from .numba_options import AXIS, BOOL, FLAT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
+    beside,
     keep,
     lanes_of,
     multiply_add,
@@ -28,7 +29,9 @@ from .numba_tiles import (
 
 
 # Tiles of filters × vectors of pixels, by the number of filters.
-ROWS1, ROWS3, ROWS6 = (0,), (0, 1, 2), (0, 1, 2, 3, 4, 5)
+ROWS1, VECTORS1 = (0,), (0, 1, 2, 3, 4, 5)
+ROWS3, VECTORS3 = (0, 1, 2), (0, 1, 2)
+ROWS6, VECTORS6 = (0, 1, 2, 3, 4, 5), tuple(range(SUMS // 6))
 
 
 @helper
@@ -131,30 +134,22 @@ def multiply_planes(
 
 
 @helper
-def multiply_filters(
-    weights, row, count, bias, cells, place, depth, relu, sums, pitch, length
-):  # fmt: skip
-    """The smallest tile that holds `count` filters."""
-    n = lanes_of(cells)
+def multiply_filters(weights, row, count, bias, cells, place, depth, relu, sums, pitch, length):
+    """``multiply_planes`` by the smallest tile that holds `count` filters."""
     if count == 1:
-        few = (0, n, 2 * n, 3 * n, 4 * n, 5 * n)
+        columns = beside(cells, VECTORS1)
         multiply_planes(
-            weights, row, ROWS1, bias, cells, place, depth, few, relu, sums, pitch, length
+            weights, row, ROWS1, bias, cells, place, depth, columns, relu, sums, pitch, length
         )
     elif count <= 3:
-        few3 = (0, n, 2 * n)
+        columns3 = beside(cells, VECTORS3)
         multiply_planes(
-            weights, row, ROWS3, bias, cells, place, depth, few3, relu, sums, pitch, length
-        )
-    elif SUMS == 24:
-        few6 = (0, n, 2 * n, 3 * n)
-        multiply_planes(
-            weights, row, ROWS6, bias, cells, place, depth, few6, relu, sums, pitch, length
+            weights, row, ROWS3, bias, cells, place, depth, columns3, relu, sums, pitch, length
         )
     else:
-        few6 = (0, n)
+        columns6 = beside(cells, VECTORS6)
         multiply_planes(
-            weights, row, ROWS6, bias, cells, place, depth, few6, relu, sums, pitch, length
+            weights, row, ROWS6, bias, cells, place, depth, columns6, relu, sums, pitch, length
         )
 
 
@@ -177,7 +172,7 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
     channels, filters, lanes = plan.channels, plan.filters, lanes_of(source)
     depth = channels * rows.taps * columns.taps
     pitch = pitch_of(columns)
-    spare = 6 * lanes  # a tile may go on behind the last result
+    spare = len(VECTORS1) * lanes  # a tile may go on behind the last result
     length = plan.rows * pitch + spare
     room = room_for(source, channels * plane_size(rows, columns, plan.rows) + spare)
     room_sums = room_for(source, (1 if filters == 1 else len(ROWS6)) * length)

@@ -28,6 +28,7 @@ from .numba_bands import (
 )
 from .numba_options import AXIS, BOOL, FLAT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
+    beside,
     keep,
     lanes_of,
     load_tile,
@@ -75,16 +76,16 @@ def multiply(
 @helper
 def multiply_panel(
     vectors, cells, pixel, pixels, tap, taps, run, weights, at, bias, bias_at, relu, sums
-):  # fmt: skip
-    n = lanes_of(cells)
+):
+    """``multiply`` by a tile that is as many vectors wide."""
     if vectors == 1:
-        one = (0,)
+        one = beside(cells, (0,))
         multiply(cells, pixel, pixels, tap, taps, run, weights, at, one, bias, bias_at, relu, sums)
     elif vectors == 2:
-        two = (0, n)
+        two = beside(cells, (0, 1))
         multiply(cells, pixel, pixels, tap, taps, run, weights, at, two, bias, bias_at, relu, sums)
     elif VECTORS == 3:
-        three = (0, n, 2 * n)
+        three = beside(cells, (0, 1, 2))
         multiply(
             cells, pixel, pixels, tap, taps, run, weights, at, three, bias, bias_at, relu, sums
         )

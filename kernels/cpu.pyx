@@ -72,7 +72,8 @@ cdef int64_t word_of(object value) except? -1:
     return word
 
 
-ctypedef int (*numba_function)(void **result, void **error, int64_t *words, int64_t index) noexcept nogil
+ctypedef int (*numba_function)(void **result, void **error, int64_t *words,
+                               int64_t index) noexcept nogil
 
 cdef struct NumbaJob:
     numba_function run

@@ -138,7 +138,8 @@ def _rows(*arrays: Array) -> tuple[int, int]:
 
 
 def lrn(x: Array, y: Array, size: int, alpha: float, beta: float, k: float) -> None:
-    n, c, (rows, columns) = *x.shape[:2], _rows(x, y)
+    n, c, _, _ = x.shape
+    rows, columns = _rows(x, y)
     numba_tasks.run(
         normalise, n * rows * -(-columns // PIXELS), x.size * PER_NUMBER,
         *flat(x), *flat(y), c, rows, columns, size, alpha / size, float(beta), float(k),
@@ -146,7 +147,8 @@ def lrn(x: Array, y: Array, size: int, alpha: float, beta: float, k: float) -> N
 
 
 def lrn_dx(dy: Array, x: Array, dx: Array, size: int, alpha: float, beta: float, k: float) -> None:
-    n, c, (rows, columns) = *x.shape[:2], _rows(dy, x, dx)
+    n, c, _, _ = x.shape
+    rows, columns = _rows(dy, x, dx)
     scale = alpha / size
     numba_tasks.run(
         normalise_dx, n * rows * -(-columns // PIXELS), 2 * x.size * PER_NUMBER,

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from functools import cache
 
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from .numba_options import compiled
 
 
 _ARCHITECTURE = cpu_target.target_context.codegen().magic_tuple()[0].partition("-")[0]
@@ -61,19 +63,21 @@ def _put(context, mode):
     )
 
 
+def _flush(bits):
+    """Set bits; the mode before."""
+    mode = _get()
+    _put(mode | bits)
+    return mode
+
+
+def _restore(mode):
+    return _put(mode)
+
+
 @cache
 def _switches():
-    """Two functions: set the bits and tell the mode before; put that back."""
-
-    def flush(bits):
-        mode = _get()
-        _put(mode | bits)
-        return mode
-
-    def restore(mode):
-        return _put(mode)
-
-    return tuple(njit("int64(int64)", nogil=True)(function) for function in (flush, restore))
+    signature = types.int64(types.int64)
+    return compiled(_flush, signature), compiled(_restore, signature)
 
 
 @contextmanager

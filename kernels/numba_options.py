@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,6 +44,7 @@ __all__ = [
     "STEPS",
     "Kernel",
     "Steps",
+    "compiled",
     "flat",
     "helper",
     "integers",
@@ -184,21 +185,12 @@ class Kernel:
         return found
 
     def _compiled(self, dtype: Any) -> int:
-        function = self._from_words(dtype)
         signature = types.void(types.CPointer(types.int64), types.int64)
         with _notice(f"{self.name} for {dtype}"):
-            try:
-                waiting = numba.njit(cache=True, **_OPTIONS)(function)
-            except RuntimeError:  # no directory for the cache can be written: compile each time
-                waiting = numba.njit(**_OPTIONS)(function)
-                turn: AbstractContextManager[None] = nullcontext()
-            else:
-                turn = _turn(Path(waiting.stats.cache_path), function.__name__)
-            with turn:
-                waiting.compile(signature)
-        made = waiting.overloads[signature.args]
+            code = compiled(self._from_words(dtype), signature)
+        self._kept.append(code)
+        made = code.overloads[signature.args]
         address: int = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
-        self._kept.append(waiting)
         return address
 
     def _from_words(self, dtype: Any) -> Callable[..., None]:
@@ -226,6 +218,19 @@ class Kernel:
 def kernel(*kinds: Kind) -> Callable[[Callable[..., None]], Kernel]:
     """Decorate a kernel; its first argument is an array of its real numbers."""
     return lambda function: Kernel(function, kinds)
+
+
+def compiled(function: Callable[..., Any], signature: Any) -> Any:
+    """Numba's dispatcher of a function, compiled for a signature or loaded from its cache."""
+    try:
+        code = numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no directory for the cache can be written: compile each time
+        code = numba.njit(**_OPTIONS)(function)
+        code.compile(signature)
+    else:
+        with _turn(Path(code.stats.cache_path), function.__name__):
+            code.compile(signature)
+    return code
 
 
 @contextmanager

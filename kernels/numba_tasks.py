@@ -7,6 +7,7 @@ threads meet in it.  Which thread does a slice changes no bit.
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from .threads import MAX_THREADS, get_num_threads
 
 
 try:
-    from . import cpu
+    cpu: Any = importlib.import_module(f"{__package__}.cpu")
 except ImportError:  # the pure Python wheel
     cpu = None
 

@@ -34,6 +34,7 @@ __all__ = [
     "TARGET",
     "add",
     "begin_places",
+    "beside",
     "divide",
     "improve",
     "keep",
@@ -142,9 +143,9 @@ def _store(builder, value, pointer, place):
     builder.store(value, where, align=_align(value.type))
 
 
-def _align(vector) -> int:
+def _align(vector: Any) -> int:
     """Bytes of an element: arrays are aligned to these."""
-    return BYTES // vector.count
+    return BYTES // int(vector.count)
 
 
 def _shuffle(builder, a, b, lanes):
@@ -212,6 +213,25 @@ def _write_lanes_of(x):
 def lanes_of(x):
     """How many numbers of this kind are in a vector."""
     return BYTES // x.itemsize
+
+
+def _write_beside(x, numbers):
+    lanes, size = _vector(x.dtype).count, len(numbers)
+
+    def instructions(builder, pointer, numbers):
+        made = ir.Constant(ir.ArrayType(ir.IntType(64), size), ir.Undefined)
+        for i in range(size):
+            number = builder.extract_value(numbers, i)
+            made = builder.insert_value(made, builder.mul(number, number.type(lanes)), i)
+        return made
+
+    return types.UniTuple(types.int64, size), instructions
+
+
+@in_registers(_write_beside)
+def beside(x, numbers):
+    """Where the vectors with these numbers begin, one behind the other."""
+    return tuple(number * (BYTES // x.itemsize) for number in numbers)
 
 
 def _write_pick(array, places, first):
