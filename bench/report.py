@@ -11,7 +11,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from sections import SECTIONS, Row, Target
+from contest import Row, Target
+from sections import SECTIONS
 
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ some peers choose their threads once.
     python bench/versus.py forward backward            two sections
     python bench/versus.py forward --layers VGG --threads 1
     python bench/versus.py --json bench/results/versus.json --picture docs/roofline.png
-    python bench/versus.py --readme bench/results/versus.json    from a saved run into the papers
+    python bench/versus.py numba_forward numba_backward numba_numpy numba_lenet64
+    python bench/versus.py --readme bench/results/*.json         from saved runs into the papers
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ import machine
 import peers
 import report
 import roofline
-from sections import SECTIONS, Options, Row
+from contest import Options, Row
+from sections import SECTIONS
 from threadpoolctl import threadpool_limits
 
 from fastconv import kernels
@@ -51,7 +53,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--memory", choices=("nchw", "nhwc"), default="nchw", help="of our arrays")
     add("--json", metavar="PATH", help="save the run there")
     add("--picture", metavar="PATH", help="draw the roofline of the forward section there")
-    add("--readme", metavar="PATH", help="run nothing: write this saved run into the papers")
+    add("--readme", metavar="PATH", nargs="+", help="run nothing: saved runs into the papers")
     options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(SECTIONS):
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
@@ -145,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
     if options.readme:
-        report.fill_papers(json.loads(Path(options.readme).read_text()))
+        report.fill_papers(merged([json.loads(Path(path).read_text()) for path in options.readme]))
         return 0
     if len(options.threads) == 1:
         saved = run(options)

@@ -41,6 +41,7 @@ __all__ = [
     "lanes_of",
     "larger",
     "load_rows",
+    "load_second",
     "load_tile",
     "move",
     "multiply_add",
@@ -51,6 +52,7 @@ __all__ = [
     "rectify",
     "spread",
     "store_places",
+    "store_some",
     "store_tile",
     "transpose",
     "transpose_some",
@@ -480,6 +482,47 @@ def larger(tile, other):
     return np.maximum(tile, other)
 
 
+def _write_load_second(x, at, count):
+    tile, vector = TileType(x.dtype, 1, 1), _vector(x.dtype)
+
+    def instructions(builder, x, at, count):
+        used = builder.sub(builder.mul(count, count.type(2)), count.type(1))
+        halves = []
+        for first in (0, vector.count):
+            keep = _first_lanes(builder, vector, used, first)
+            place = builder.add(at, at.type(first))
+            halves.append(_load_some(builder, x, place, vector, keep))
+        made = ir.Constant(ir.ArrayType(vector, 1), ir.Undefined)
+        second = _shuffle(builder, *halves, range(0, 2 * vector.count, 2))
+        return builder.insert_value(made, second, 0)
+
+    return tile, instructions
+
+
+@in_registers(_write_load_second)
+def load_second(x, at, count):
+    """A vector x[at + 2 · l] for the lanes l < count, else 0."""
+    tile = np.zeros((1, 1, BYTES // x.itemsize), x.dtype)
+    for lane in range(min(count, tile.size)):
+        tile[0, 0, lane] = x[at + 2 * lane]
+    return tile
+
+
+def _write_store_some(tile, y, to, count):
+    def instructions(builder, sums, y, to, count):
+        value = builder.extract_value(sums, 0)
+        _store_some(builder, value, y, to, _first_lanes(builder, value.type, count))
+
+    return types.void, instructions
+
+
+@in_registers(_write_store_some)
+def store_some(tile, y, to, count):
+    """y[to + l] = the first vector of a tile, for the lanes l < count"""
+    n = min(count, tile.shape[2])
+    y[to : to + n] = tile[0, 0, :n]
+
+
 def _integer_as(real):
     return types.int32 if real.bitwidth == 32 else types.int64
 
@@ -587,9 +630,17 @@ def _store_some(builder, value, pointer, place, keep):
     _masked(builder, "store", ir.VoidType(), vector, value, where, align, keep)
 
 
-def _first_lanes(builder, vector, count):
-    """The mask of the lanes below a count."""
-    lane = ir.Constant(ir.VectorType(ir.IntType(64), vector.count), list(range(vector.count)))
+def _first_lanes(builder, vector, count, first=0):
+    """The mask of the lanes below a count, the first of them being lane number `first`."""
+    # integers as wide as the numbers: one comparison, where 64 bits would take two for floats
+    narrow = ir.IntType(8 * _align(vector))
+    lane = ir.Constant(
+        ir.VectorType(narrow, vector.count), list(range(first, first + vector.count))
+    )
+    if narrow.width < 64:
+        most = count.type(first + vector.count)
+        count = builder.select(builder.icmp_signed("<", count, most), count, most)
+        count = builder.trunc(count, narrow)
     return builder.icmp_signed("<", lane, _broadcast(builder, count, lane.type))
 
 

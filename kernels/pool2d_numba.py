@@ -46,11 +46,13 @@ from .numba_tiles import (
     lanes_of,
     larger,
     load_rows,
+    load_second,
     no_sums,
     pick,
     pointer,
     spread,
     store_places,
+    store_some,
     store_tile,
 )
 
@@ -81,6 +83,14 @@ def place_windows(band, rows, columns, count, pixel, corner, first, place):
         corner[m] = top * columns.size_in + left
         first[m] = pixel[m] + i * pitch + j * count
         place[m] = corner[m] + i * columns.size_in + j
+
+
+@helper
+def load_along(x, at, step, count):
+    """A vector x[at + l · step]; the step is 1 or 2."""
+    if step == 1:
+        return load_rows(x, ONE, at, count)
+    return load_second(x, at, count)
 
 
 @helper
@@ -160,6 +170,33 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
             take_maxima(cells, pixel, pixels, tap, taps, begin, count, bests, width)
         scatter(bests, width, count, band, rows, columns, channel, y, ys)
     keep(room, room_cells, room_best, room_where, y)
+
+
+@kernel(FLAT, STEPS, FLAT, STEPS, AXIS, AXIS, INT)
+def maximum_of_rows(x, xs, y, ys, rows, columns, channels, first, last):
+    """Planes [first, last) of n·c in NCHW, columns by 1 or 2, none outside: lanes are results."""
+    lanes = lanes_of(x)
+    room = np.empty(2 * rows.size_out, np.int64)
+    taps, begin = pointer(room), pointer(room[rows.size_out :])  # of each row's windows, inside
+    for p in range(rows.size_out):
+        top = rows.first + p * rows.step
+        i = first_inside(top, rows)
+        taps[p] = min(rows.taps, ceil_div(rows.size_in - top, rows.dilation)) - i
+        begin[p] = (top + i * rows.dilation) * xs.h
+    for plane in range(first, last):
+        n, c = divmod(plane, channels)
+        source, target = xs.at + n * xs.n + c * xs.c, ys.at + n * ys.n + c * ys.c
+        for p in range(rows.size_out):
+            for q in range(0, columns.size_out, lanes):
+                at, count = source + begin[p] + q * columns.step, columns.size_out - q
+                best = load_along(x, at, columns.step, count)
+                for _ in range(taps[p]):
+                    for j in range(columns.taps):
+                        here = at + j * columns.dilation
+                        best = larger(best, load_along(x, here, columns.step, count))
+                    at += rows.dilation * xs.h
+                store_some(best, y, target + p * ys.h + q, count)
+    keep(room, x, y, y, y)
 
 
 @kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
@@ -292,6 +329,13 @@ def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> Non
     if dims.n == 0:
         return
     if indices is None:
+        rows, columns = _axes(dims)
+        along_rows = x.strides[3] == y.strides[3] == x.itemsize and columns.step <= 2
+        if along_rows and columns.first == 0 and numba_cut.inside(columns):
+            work = x.size * PER_CELL
+            arguments = *flat(x), *flat(y), rows, columns, dims.c
+            numba_tasks.run(maximum_of_rows, dims.n * dims.c, work, *arguments)
+            return
         x, y = _as_channels(x, y)
         wheres = np.empty((0, 0, 0, 0), np.int32)
     else:

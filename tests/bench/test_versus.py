@@ -4,6 +4,7 @@ import importlib
 import json
 from pathlib import Path
 
+import contest
 import layers
 import machine
 import networks
@@ -34,6 +35,10 @@ SMALL = {
     "lenet1": "LeNet",
     "predict": "LeNet",
     "threads": "1x1/2 256-512",
+    "numba_forward": "^LeNet.*N=1$|primes n3c7",
+    "numba_backward": "^LeNet.*N=1$|primes n3c7",
+    "numba_numpy": "LeNet",
+    "numba_lenet64": "LeNet",
 }
 
 
@@ -46,6 +51,7 @@ def untimed(monkeypatch):
             run()
         return [[float(k)] * rounds for k in range(1, len(runs) + 1)]
 
+    monkeypatch.setattr(contest, "race", race)
     monkeypatch.setattr(sections, "race", race)
     described = {"processor": "", "peak": 100.0, "peak_how": "", "bandwidth": 10.0}
     monkeypatch.setattr(machine, "describe", lambda threads: described)
