@@ -1,4 +1,4 @@
-"""What a wheel must do where only NumPy is installed: .ci/run calls this."""
+"""What a wheel must do where little else is installed: .ci/run calls this with its backends."""
 
 import importlib.util
 import subprocess
@@ -23,10 +23,10 @@ def require(condition: bool, what: str) -> None:
 
 
 def environment_is_empty() -> None:
-    found = [m for m in ("numba", "matplotlib", "sklearn") if importlib.util.find_spec(m)]
+    found = [m for m in ("matplotlib", "sklearn") if importlib.util.find_spec(m)]
     require(not found, f"the environment is not empty: {found}")
     require("site-packages" in fc.__file__, f"not the installed wheel: {fc.__file__}")
-    require(fc.available_backends() == ("cython", "numpy"), f"{fc.available_backends()}")
+    require(fc.available_backends() == tuple(sys.argv[1:]), f"{fc.available_backends()}")
 
 
 def kernels_agree() -> None:
@@ -34,12 +34,13 @@ def kernels_agree() -> None:
     x = rng.integers(-4, 5, (4, 3, 12, 11)).astype(np.float32)
     w = rng.integers(-4, 5, (8, 3, 3, 3)).astype(np.float32)
     y = {b: fc.conv2d(x, w, padding=1, backend=b) for b in fc.available_backends()}
-    require(np.array_equal(y["cython"], y["numpy"]), "conv2d differs between the backends")
+    require(all(np.array_equal(y["numpy"], a) for a in y.values()), "conv2d differs")
     dy = rng.integers(-4, 5, y["numpy"].shape).astype(np.float32)
-    ours, reference = (
+    *others, reference = (
         fc.conv2d_backward(dy, x, w, padding=1, backend=b) for b in fc.available_backends()
     )
-    require(all(map(np.array_equal, ours, reference)), "conv2d_backward differs")
+    for gradients in others:
+        require(all(map(np.array_equal, gradients, reference)), "conv2d_backward differs")
 
 
 def training_lowers_the_loss() -> None:

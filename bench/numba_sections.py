@@ -102,8 +102,10 @@ SECTIONS = {
         (
             Target("Numba against NumPy, LeNet's layers, y and dx + dw", mean=5, of=_named("5x5")),
             Target("Numba against NumPy, max pooling, y alone", mean=10, of=_named("pool.*y$")),
-            Target("Numba against NumPy, y with indices", mean=10, of=_named("indices$")),
-            Target("Numba against NumPy, max pooling in training", mean=10, of=_named("dx$")),
+            Target("Numba against NumPy, max pooling with indices", mean=10, of=_named("indices$")),
+            Target(
+                "Numba against NumPy, max pooling, y with indices and dx", mean=10, of=_named("dx$")
+            ),
         ),
     ),
     "numba_lenet64": Section(
