@@ -493,7 +493,7 @@ def _write_load_second(x, at, count):
             place = builder.add(at, at.type(first))
             halves.append(_load_some(builder, x, place, vector, keep))
         made = ir.Constant(ir.ArrayType(vector, 1), ir.Undefined)
-        second = _shuffle(builder, *halves, range(0, 2 * vector.count, 2))
+        second = _shuffle(builder, halves[0], halves[1], range(0, 2 * vector.count, 2))
         return builder.insert_value(made, second, 0)
 
     return tile, instructions
