@@ -22,6 +22,7 @@ from .numba_bands import (
 )
 from .numba_options import AXIS, BOOL, FLAT, STEPS, integers, kernel, room_for
 from .numba_tiles import (
+    aligned,
     keep,
     lanes_of,
     load_tile,
@@ -51,7 +52,7 @@ def depthwise(source, sources, weights, bias, out, results, rows, columns, plan,
     width = ceil_div(block, lanes) * lanes
     room_sums = room_for(source, (most + spare) * width)
     pixel, tap = pointer(places), pointer(places[most + spare :])
-    cells, sums, w = pointer(room), pointer(room_sums), weights
+    cells, sums, w = aligned(room), aligned(room_sums), weights
     for unit in range(first, last):
         index, b = divmod(unit, blocks)
         channel = b * block
@@ -89,7 +90,7 @@ def depthwise_dw(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     room = room_for(x, size + lanes)
     room_grads = room_for(x, most * block + lanes)
     pixel, tap = pointer(places), pointer(places[most:])
-    cells, grads, sums = pointer(room), pointer(room_grads), totals
+    cells, grads, sums = aligned(room), aligned(room_grads), totals
     wide = ceil_div(channels, lanes) * lanes
     bands = bands_of(plan, rows, columns)
     for unit in range(first, last):

@@ -23,6 +23,7 @@ from .numba_bands import Plan, ceil_div, clear, reach
 from .numba_options import AXIS, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
+    aligned,
     keep,
     lanes_of,
     load_tile,
@@ -76,7 +77,7 @@ def dots(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     # (a tile may reach behind the last row and the last filter: places of zeros)
     placed, columned = depth + len(ROWS), filters + len(FILTERS)
     places = np.zeros(placed + columned + lines + 2 * columns.step, np.int64)
-    cells, grads, sums = pointer(room), pointer(room_grads), totals
+    cells, grads, sums = aligned(room), aligned(room_grads), totals
     place, column = pointer(places), pointer(places[placed:])
     line, edge = pointer(places[placed + columned :]), pointer(places[placed + columned + lines :])
     bands = ceil_div(rows.size_out, plan.rows)

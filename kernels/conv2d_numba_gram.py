@@ -29,6 +29,7 @@ from .numba_bands import (
 )
 from .numba_options import AXIS, FLAT, INT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
+    aligned,
     beside,
     keep,
     lanes_of,
@@ -129,7 +130,7 @@ def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
     room = room_for(x, size)
     room_windows = room_for(x, most * window * block if plan.unrolled else 0)
     room_grads = room_for(x, PIXELS * VECTORS * lanes)
-    cells, windows, grads = pointer(room), pointer(room_windows), pointer(room_grads)
+    cells, windows, grads = aligned(room), aligned(room_windows), aligned(room_grads)
     lies = windows if plan.unrolled else cells
     bands = bands_of(plan, rows, columns)
     for unit in range(first, last):
@@ -179,7 +180,7 @@ def add_parts(totals, dw, window, plan, first, last):
     size = block_rows(window, block)
     apart = plan.groups * blocks * vectors * lanes * size
     room = room_for(totals, size * VECTORS * lanes if plan.parts > 1 else 0)
-    sums = pointer(room)
+    sums = aligned(room)
     for unit in range(first, last):
         rest, panel = divmod(unit, panels)
         g, b = divmod(rest, blocks)

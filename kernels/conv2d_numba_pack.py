@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .numba_bands import VECTORS, ceil_div, clear, copy, copy_matrix, panel_of
 from .numba_options import AXIS, FLAT, INT, helper, integers, kernel, room_for
-from .numba_tiles import keep, lanes_of, pointer
+from .numba_tiles import aligned, keep, lanes_of
 
 
 CHANNELS = 16  # whose weights are transposed together, in L1
@@ -68,7 +68,7 @@ def pack(w, packed, rows, columns, steps, filters, channels, first, last):
     depth = rows.taps * columns.taps * channels
     by_rows = steps.channel <= steps.filter
     room = room_for(w, CHANNELS * steps.channel * VECTORS * lanes if by_rows else 0)
-    part = pointer(room)
+    part = aligned(room)
     for unit in range(first, last):
         g, panel = divmod(unit, panels)
         begin, stop = panel_of(panel, vectors)

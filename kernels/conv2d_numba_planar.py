@@ -16,6 +16,7 @@ from .numba_bands import Plan, ceil_div, clear, copy, reach
 from .numba_options import AXIS, BOOL, FLAT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
     SUMS,
+    aligned,
     beside,
     keep,
     lanes_of,
@@ -178,7 +179,7 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
     room_sums = room_for(source, (1 if filters == 1 else len(ROWS6)) * length)
     lines = ceil_div(reach(rows, plan.rows), rows.step) * rows.step * columns.step
     places = np.empty(depth + 2 * len(ROWS6) + lines + 2 * columns.step, np.int64)
-    cells, sums = pointer(room), pointer(room_sums)
+    cells, sums = aligned(room), aligned(room_sums)
     place, row = pointer(places), pointer(places[depth:])
     line = pointer(places[depth + 2 * len(ROWS6) :])
     edge = pointer(places[depth + 2 * len(ROWS6) + lines :])

@@ -28,6 +28,7 @@ from .numba_bands import (
 )
 from .numba_options import AXIS, BOOL, FLAT, STEPS, helper, integers, kernel, room_for
 from .numba_tiles import (
+    aligned,
     beside,
     keep,
     lanes_of,
@@ -118,8 +119,8 @@ def walk(source, sources, weights, bias, out, results, rows, columns, plan, relu
     size = plan.images * reach(rows, plan.rows) * reach(columns, plan.columns) * channels
     room = room_for(source, 0 if plan.in_place else size)
     room_windows = room_for(source, most * depth if plan.unrolled else 0)
-    pixel, tap, sums = pointer(places), pointer(places[most + spare :]), pointer(room_sums)
-    cells, windows, x, w = pointer(room), pointer(room_windows), source, weights
+    pixel, tap, sums = pointer(places), pointer(places[most + spare :]), aligned(room_sums)
+    cells, windows, x, w = aligned(room), aligned(room_windows), source, weights
     lies = x if plan.in_place else windows if plan.unrolled else cells  # what is multiplied
     ready, pixels, taps, run = -1, 0, 0, 0
     band = band_of(plan, rows, columns, 0)

@@ -13,7 +13,7 @@ from . import numba_tasks
 from .arrays import Array
 from .numba_bands import ceil_div, clear, copy_matrix
 from .numba_options import FLAT, INT, REAL, STEPS, flat, helper, kernel, room_for
-from .numba_tiles import keep, pointer
+from .numba_tiles import aligned, keep
 
 
 PIXELS = 64  # of a row of the image at a time: [channel][pixel] of 256 channels is 64 KiB
@@ -65,9 +65,9 @@ def square(a, count, squares):
 def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first, last):
     """Units [first, last) of images × rows × parts of a row."""
     room = room_for(x, (2 * channels + 2) * PIXELS)
-    block, squares = pointer(room), pointer(room[channels * PIXELS :])
-    total = pointer(room[2 * channels * PIXELS :])
-    scales = pointer(room[(2 * channels + 1) * PIXELS :])
+    block, squares = aligned(room), aligned(room[channels * PIXELS :])
+    total = aligned(room[2 * channels * PIXELS :])
+    scales = aligned(room[(2 * channels + 1) * PIXELS :])
     clear(block, 0, channels * PIXELS)  # a part of a row may be shorter
     parts = ceil_div(columns, PIXELS)
     for unit in range(first, last):
@@ -97,9 +97,9 @@ def normalise_dx(
     """Units [first, last) of images × rows × parts of a row; `factor` is 2 · scale · beta."""
     apart = channels * PIXELS
     room = room_for(x, 4 * apart + 2 * PIXELS)
-    block, grad = pointer(room), pointer(room[apart:])
-    squares, shared = pointer(room[2 * apart :]), pointer(room[3 * apart :])
-    total, scales = pointer(room[4 * apart :]), pointer(room[4 * apart + PIXELS :])
+    block, grad = aligned(room), aligned(room[apart:])
+    squares, shared = aligned(room[2 * apart :]), aligned(room[3 * apart :])
+    total, scales = aligned(room[4 * apart :]), aligned(room[4 * apart + PIXELS :])
     clear(block, 0, 2 * apart)  # a part of a row may be shorter
     parts = ceil_div(columns, PIXELS)
     for unit in range(first, last):

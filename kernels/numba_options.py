@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -145,15 +145,22 @@ def _real(context, word, number):
     return real(word, number), generate
 
 
+SPARE = 64  # bytes
+
+
 def room_for(x, count):
-    """Memory for `count` numbers of the kind of those at x, to keep (see ``numba_tiles.keep``)."""
-    return np.empty(count, x.dtype)
+    """Memory for `count` numbers of the kind of those at x, behind the first cache line in it.
+
+    (See ``numba_tiles.aligned`` and ``keep``.)
+    """
+    return np.empty(count + SPARE // x.itemsize, x.dtype)
 
 
 @overload(room_for)
 def _room_for(x, count):
     dtype = as_dtype(x.dtype)
-    return lambda x, count: np.empty(count, dtype)
+    spare = SPARE // dtype.itemsize
+    return lambda x, count: np.empty(count + spare, dtype)
 
 
 @cache
@@ -237,14 +244,16 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
 def _turn(folder: Path, name: str) -> Iterator[None]:
     """Of processes that start together one compiles a kernel; the others load what it wrote.
 
-    Numba writes whole files, but two writers of one index would lose an entry.
+    Without locks (Windows, some network file systems) each compiles and writes the same files,
+    whole ones, for no other entry shares their index.
     """
     if fcntl is None:
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         yield
 
 

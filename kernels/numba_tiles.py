@@ -33,6 +33,7 @@ __all__ = [
     "SUMS",
     "TARGET",
     "add",
+    "aligned",
     "begin_places",
     "beside",
     "divide",
@@ -194,6 +195,22 @@ def _write_pointer(array):
 @in_registers(_write_pointer)
 def pointer(array):
     """The first element of an array in one piece, which somebody else must keep (see ``keep``)."""
+    return array
+
+
+def _write_aligned(array):
+    word = ir.IntType(64)
+
+    def instructions(builder, first):
+        place = builder.add(builder.ptrtoint(first, word), word(63))
+        return builder.inttoptr(builder.and_(place, word(-64)), first.type)
+
+    return types.CPointer(array.dtype), instructions
+
+
+@in_registers(_write_aligned)
+def aligned(array):
+    """The first cache line in an array: vectors that lie across two take twice as long to load."""
     return array
 
 

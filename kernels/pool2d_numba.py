@@ -39,6 +39,7 @@ from .numba_options import (
 )
 from .numba_tiles import (
     add,
+    aligned,
     begin_places,
     divide,
     improve,
@@ -142,7 +143,7 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
     width = ceil_div(block, lanes) * lanes
     room_best = room_for(x, most * width)
     room_where = np.empty(most * width if wanted else 0, np.int32)
-    cells, bests, wheres = pointer(room_cells), pointer(room_best), pointer(room_where)
+    cells, bests, wheres = aligned(room_cells), aligned(room_best), pointer(room_where)
     place_taps(rows, columns, columns.size_in, 1, 0, step)
     ready, ready_count, pixels = -1, 0, 0
     band = band_of(plan, rows, columns, 0)
@@ -211,7 +212,7 @@ def mean(x, xs, y, ys, areas, rows, columns, plan, first, last):
     room_cells = room_for(x, size + lanes)
     width = ceil_div(block, lanes) * lanes
     room_sums = room_for(x, most * width)
-    cells, sums = pointer(room_cells), pointer(room_sums)
+    cells, sums = aligned(room_cells), aligned(room_sums)
     for unit in range(first, last):
         index, b = divmod(unit, blocks)
         channel = b * block
