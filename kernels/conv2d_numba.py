@@ -23,7 +23,7 @@ from .conv2d_numba_gram import add_parts, gram
 from .conv2d_numba_pack import Weights, pack
 from .conv2d_numba_planar import planar
 from .conv2d_numba_walk import walk
-from .dims import ConvDims
+from .dims import ConvDims, TapAxis
 from .numba_bands import ROWS, VECTORS, Plan
 from .numba_cut import Walk, ceil_div
 from .numba_options import Kernel, Steps, flat
@@ -31,13 +31,15 @@ from .numba_tiles import BYTES, TARGET
 
 
 TOTALS = 128 * 1024  # bytes of the totals of dw that a block of channels meets
+RESULTS = 16  # of a row whose windows are gathered together, of as many channels as fit
+PARTS = 4 * 1024 * 1024  # bytes of the totals of all parts of dw
 UNITS = 8  # into so many units dw is cut, whatever the number of threads
 PER_NUMBER = 0.5  # nanoseconds, of numbers that are packed or added up
 
-WAYS = {
-    walk: "lanes are filters",
-    planar: "planar: lanes are pixels",
-    depthwise: "depthwise: lanes are channels",
+WAYS = {  # and their tiles
+    walk: ("lanes are filters", f"{len(ROWS)} pixels × 1 to {VECTORS} vectors of filters"),
+    planar: ("planar: lanes are pixels", "1, 3 or 6 filters × some vectors of pixels"),
+    depthwise: ("depthwise: lanes are channels", "8 results × a vector of channels"),
 }
 
 
@@ -61,7 +63,8 @@ def _cut_walk(whole: Walk, channels_last: bool, unrolled: bool, wanted: int) -> 
     else:
         in_place = channels_last and not unrolled
         in_place = in_place and numba_cut.inside(k.rows) and numba_cut.inside(k.columns)
-        run, plan = walk, numba_cut.cut(k, k.channels, unrolled, in_place, wanted)
+        block = k.channels if in_place else numba_cut.largest_block(k, RESULTS)
+        run, plan = walk, numba_cut.cut(k, block, unrolled, in_place, wanted)
     return Cut(run, k, plan, numba_cut.bands(plan, k) * k.groups * plan.chunks)
 
 
@@ -76,7 +79,7 @@ def _without_gaps(steps: Steps, k: Walk) -> Steps:
     return steps
 
 
-def _packed(w: Array, k: Walk, dx: bool) -> Array:
+def _packed(w: Array, k: Walk, block: int, dx: bool) -> Array:
     """Panels for the walk (see ``pack``)."""
     _, per_group, high, wide = w.shape
     window = high * wide
@@ -85,7 +88,8 @@ def _packed(w: Array, k: Walk, dx: bool) -> Array:
     numba_tasks.run(
         pack, k.groups * k.panels, packed.size * PER_NUMBER,
         np.ascontiguousarray(w).reshape(-1), packed, k.rows, k.columns,
-        Weights(len(w) // k.groups * per_group * window, *steps, wide), k.filters, k.channels,
+        Weights(len(w) // k.groups * per_group * window, *steps, wide),
+        k.filters, k.channels, block,
     )  # fmt: skip
     return packed
 
@@ -127,12 +131,17 @@ def _walk(
     elif cut.run is planar:
         weights, bias = _plain_weights(w, k, dx), _biases(b, k, k.filters)
     else:
-        weights, bias = _packed(w, k, dx), _biases(b, k, k.width)
+        weights, bias = _packed(w, k, cut.plan.block, dx), _biases(b, k, k.width)
     numba_tasks.run(
         cut.run, cut.units, k.work,
         memory, _without_gaps(steps, k), weights, bias, *flat(out),
         cut.walk.rows, cut.walk.columns, cut.plan, relu,
     )  # fmt: skip
+
+
+def _results(axis: TapAxis) -> slice:
+    last = axis.out_first + (axis.size_out - 1) * axis.out_step
+    return slice(axis.out_first, last + 1, axis.out_step)
 
 
 def _forward_walk(dims: ConvDims, item: int) -> Walk:
@@ -151,7 +160,10 @@ def _dx(dy: Array, w: Array, dx: Array, dims: ConvDims, unrolled: bool) -> None:
     g = dims.groups
     for rows, columns in dims.dx_phases if dims.n else ():
         k = Walk(rows, columns, dims.n, g, dims.k // g, dims.c // g, dy.itemsize)
-        _walk(dy, w, None, dx, k, False, True, unrolled)
+        if k.window:
+            _walk(dy, w, None, dx, k, False, True, unrolled)
+        else:  # no window of y read these cells
+            dx[:, :, _results(rows), _results(columns)] = 0
 
 
 class CutDw(NamedTuple):
@@ -180,13 +192,15 @@ def _cut_dw(whole: Walk, unrolled: bool) -> CutDw:
         # so many channels that what they add to stays in L2, for a few panels of filters
         per_channel = k.window * min(k.width, 2 * VECTORS * k.lanes) * k.item
         block = numba_cut.largest(k.channels, lambda c: c * per_channel <= TOTALS)
+        block = min(block, numba_cut.largest_block(k, RESULTS))
         together = max(1, TOTALS // (k.window * block * VECTORS * BYTES))
         plan = numba_cut.cut(k, block, unrolled, False, 1)
         plan = plan._replace(chunks=ceil_div(k.panels, together))
         blocks = k.groups * ceil_div(k.channels, block)
         run, units = gram, blocks * plan.chunks
         size = blocks * k.width * ceil_div(k.window * block, len(ROWS)) * len(ROWS)
-    parts = max(1, min(numba_cut.bands(plan, k), UNITS // units))
+    parts = min(numba_cut.bands(plan, k), UNITS // units, PARTS // (size * k.item))
+    parts = max(1, parts)
     return CutDw(run, k, plan._replace(parts=parts), parts * units, size)
 
 
@@ -288,7 +302,7 @@ def describe(
     k = _forward_walk(dims, dtype.itemsize)
     run, k, plan, units = _cut_walk(k, channels_last, unrolled, k.wanted)
     band = f"{plan.images} × {plan.rows} × {plan.columns} results"
-    way = f"{WAYS[run]}{', windows unrolled' if unrolled else ''}"
+    way, tile = WAYS[run]
+    way += ", windows unrolled" if unrolled else ""
     copies = "x is read where it lies" if plan.in_place else f"x is gathered, padded, {band} a band"
-    tile = f"{len(ROWS)} pixels × {VECTORS} vectors" if run is walk else "1 to 8 vectors"
     return found | {"way": way, "tile": tile, "tasks": f"at most {units}", "copies": copies}

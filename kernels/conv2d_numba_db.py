@@ -45,4 +45,4 @@ def sum_filters(dy, db, steps, images, rows, columns, first, last):
                     totals[k] += sum_run(dy, at + k * steps.c, steps.w, columns)
     for k in range(last - first):
         db[first + k] = totals[k]
-    keep(room, dy, db, db, db)
+    keep((room,))

@@ -76,7 +76,7 @@ def depthwise(source, sources, weights, bias, out, results, rows, columns, plan,
                     tile = rectify(tile)
                 store_tile(tile, sums, m * width + c, width)
         scatter(sums, width, count, band, rows, columns, channel, out, results)
-    keep(places, room, room_sums, out, out)
+    keep((places, room, room_sums))
 
 
 @kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
@@ -120,4 +120,4 @@ def depthwise_dw(x, xs, dy, dys, totals, rows, columns, plan, first, last):
                             tile, cells, taps_t, pixel[m] + c, grads, ONE, m * count + c, count - c
                         )
                     store_tile(tile, sums, at, wide)
-    keep(places, room, room_grads, totals, totals)
+    keep((places, room, room_grads))

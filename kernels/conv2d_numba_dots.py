@@ -109,13 +109,13 @@ def dots(x, xs, dy, dys, totals, rows, columns, plan, first, last):
                         cells, place, d * len(ROWS), grads, column, f * len(FILTERS),
                         pitch, high, wide, sums, at,
                     )  # fmt: skip
-    keep(room, room_grads, places, totals, totals)
+    keep((room, room_grads, places))
 
 
 @kernel(FLAT, FLAT, INT, integers(Plan))
 def add_lanes(totals, dw, depth, plan, first, last):
     """Groups [first, last): lanes and parts added up, to dw (K, C/groups, KH, KW) in one piece."""
-    source, lanes, filters = totals, lanes_of(totals), plan.filters
+    lanes, filters = lanes_of(totals), plan.filters
     rows, wide = len(ROWS), len(FILTERS)
     down, across = ceil_div(depth, rows), ceil_div(filters, wide)
     for g in range(first, last):
@@ -127,5 +127,5 @@ def add_lanes(totals, dw, depth, plan, first, last):
                 for part in range(plan.parts):
                     start = ((part * plan.groups + g) * down * across * rows * wide + at) * lanes
                     for lane in range(lanes):
-                        total += np.float64(source[start + lane])
+                        total += np.float64(totals[start + lane])
                 dw[(g * filters + k) * depth + t] = total

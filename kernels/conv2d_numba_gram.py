@@ -167,14 +167,14 @@ def gram(x, xs, dy, dys, totals, rows, columns, plan, first, last):
                         stop - vector, lies, pixel, start, some, row, window * count, grads,
                         totals, at, fresh,
                     )  # fmt: skip
-    keep(places, room, room_windows, room_grads, totals)
+    keep((places, room, room_windows, room_grads))
 
 
 @kernel(FLAT, FLAT, INT, integers(Plan))
 def add_parts(totals, dw, window, plan, first, last):
     """Panels [first, last) of groups × blocks × panels: totals to dw (K, C/groups, KH, KW)."""
     channels, filters, block = plan.channels, plan.filters, plan.block
-    source, lanes = totals, lanes_of(totals)
+    lanes = lanes_of(totals)
     vectors = ceil_div(filters, lanes)
     panels, blocks = ceil_div(vectors, VECTORS), ceil_div(channels, block)
     size = block_rows(window, block)
@@ -189,14 +189,14 @@ def add_parts(totals, dw, window, plan, first, last):
         rows = window * min(block, channels - b * block)
         at = (rest * vectors + begin) * lanes * size
         to = ((g * filters + filter0) * channels + b * block) * window
-        lies = source
+        lies = totals
         if plan.parts > 1:
             for i in range(rows * width):
-                total = source[at + i]
+                total = totals[at + i]
                 for part in range(1, plan.parts):
-                    total += source[at + part * apart + i]
+                    total += totals[at + part * apart + i]
                 sums[i] = total
             lies, at = sums, 0
         count = min(width, filters - filter0)
         copy_matrix(lies, at, width, 1, dw, to, 1, channels * window, rows, count)
-    keep(room, totals, dw, dw, dw)
+    keep((room,))

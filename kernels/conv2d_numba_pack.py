@@ -55,31 +55,34 @@ def pack_columns(w, at, steps, packed, to, rows, columns, channels, count, width
                 copy_matrix(w, here, 0, steps.filter, packed, there, 0, 1, 1, count)
 
 
-@kernel(FLAT, FLAT, AXIS, AXIS, integers(Weights), INT, INT)
-def pack(w, packed, rows, columns, steps, filters, channels, first, last):
-    """Panels [first, last) of all groups: packed[panel][row tap][column tap][channel][lane]
+@kernel(FLAT, FLAT, AXIS, AXIS, integers(Weights), INT, INT, INT)
+def pack(w, packed, rows, columns, steps, filters, channels, block, first, last):
+    """Panels [first, last) of all groups, the channels in blocks.
 
-    A lane is a filter, zero behind the last.
+    packed[panel][block][row tap][column tap][channel][lane]: a lane is a filter, zero behind
+    the last.
     """
-    source, target = w, packed
-    lanes = lanes_of(source)
+    lanes = lanes_of(w)
     vectors = ceil_div(filters, lanes)
     panels = ceil_div(vectors, VECTORS)
-    depth = rows.taps * columns.taps * channels
+    window = rows.taps * columns.taps
     by_rows = steps.channel <= steps.filter
-    room = room_for(w, CHANNELS * steps.channel * VECTORS * lanes if by_rows else 0)
+    room = room_for(w, min(CHANNELS, block) * steps.channel * VECTORS * lanes if by_rows else 0)
     part = aligned(room)
     for unit in range(first, last):
         g, panel = divmod(unit, panels)
         begin, stop = panel_of(panel, vectors)
         width, filter0 = (stop - begin) * lanes, begin * lanes
         count = min(width, filters - filter0)
-        to = (g * vectors + begin) * lanes * depth
+        to = (g * vectors + begin) * lanes * window * channels
         if count < width:
-            clear(target, to, width * depth)
+            clear(packed, to, width * window * channels)
         at = g * steps.group + filter0 * steps.filter
-        if by_rows:
-            pack_rows(source, at, steps, target, to, rows, columns, channels, count, width, part)
-        else:
-            pack_columns(source, at, steps, target, to, rows, columns, channels, count, width)
-    keep(w, packed, room, room, room)
+        for c0 in range(0, channels, block):
+            some = min(block, channels - c0)
+            here, there = at + c0 * steps.channel, to + c0 * window * width
+            if by_rows:
+                pack_rows(w, here, steps, packed, there, rows, columns, some, count, width, part)
+            else:
+                pack_columns(w, here, steps, packed, there, rows, columns, some, count, width)
+    keep((room,))

@@ -213,4 +213,4 @@ def planar(source, sources, weights, bias, out, results, rows, columns, plan, re
                 to += (rows.out_first + row0 * rows.out_step) * results.h
                 to += columns.out_first * results.w
                 scatter_plane(sums, r * length, pitch, high, columns, rows, out, to, results)
-    keep(room, room_sums, places, out, out)
+    keep((room, room_sums, places))

@@ -7,6 +7,8 @@ from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
+from numpy import ndarray
+
 include "tiles.pxi"
 
 __all__ = ["available_isas", "current_isa", "run_words", "use_isa", "vector_bytes", "workers"]
@@ -66,6 +68,8 @@ cdef int64_t word_of(object value) except? -1:
         number = value
         memcpy(&word, &number, sizeof(word))
         return word
+    if not isinstance(value, ndarray):
+        raise TypeError(f"a kernel takes arrays, integers and floats, not {type(value)}")
     PyObject_GetBuffer(value, &buffer, PyBUF_STRIDES)
     word = <int64_t>buffer.buf
     PyBuffer_Release(&buffer)  # the caller keeps the array

@@ -97,7 +97,7 @@ def relu_dx(dy: Array, y: Array, dx: Array) -> None:
 def dropout(x: Array, chance: Array, y: Array, p: float) -> None:
     arrays = _in_order(x), _in_order(chance), _in_order(y)
     work = y.size * PER_NUMBER
-    numba_tasks.run(dropout_each, y.size, work, *arrays, float(p), 1 / (1 - p))
+    numba_tasks.run(dropout_each, y.size, work, *arrays, float(p), float(1 / (1 - p)))
 
 
 def softmax_cross_entropy(scores: Array, labels: Array, dscores: Array, losses: Array) -> None:

@@ -103,16 +103,17 @@ def _details(
 ) -> dict[str, str]:
     if impl.backend == "numpy":
         return {}
-    if impl.backend == "numba":
-        numba = importlib.import_module(f"{__package__}.{impl.module}")
-        told: dict[str, str] = numba.describe(
-            dims, dtype, channels_last, impl.algorithm == "im2col"
-        )
-        return told
-    cpu = importlib.import_module(f"{__package__}.cpu")
     module = importlib.import_module(f"{__package__}.{impl.module}")
     flat = dims.flattened if impl.algorithm == "direct" else None
-    found: dict[str, str] = module.describe(flat or dims, dtype, channels_last or flat is not None)
+    given = flat or dims, dtype, channels_last or flat is not None
+    found: dict[str, str]
+    if impl.backend == "numba":
+        found = module.describe(*given, impl.algorithm == "im2col")
+    else:
+        found = module.describe(*given)
     if flat:
         found["way"] = f"as a linear layer of {flat.c} inputs; {found['way']}"
+    if impl.backend == "numba":
+        return found
+    cpu = importlib.import_module(f"{__package__}.cpu")
     return {"isa": f"{cpu.current_isa()}, of {', '.join(cpu.available_isas())}", **found}

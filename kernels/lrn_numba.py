@@ -85,7 +85,7 @@ def normalise(x, xs, y, ys, channels, rows, columns, size, scale, beta, k, first
             for q in range(PIXELS):
                 block[c * PIXELS + q] /= scales[q]
         store(block, y, ys, n, p, q0, channels, pixels)
-    keep(room, x, y, y, y)
+    keep((room,))
 
 
 @kernel(
@@ -126,7 +126,7 @@ def normalise_dx(
                 i = c * PIXELS + q
                 grad[i] -= factor * block[i] * total[q]
         store(grad, dx, dxs, n, p, q0, channels, pixels)
-    keep(room, dy, x, dx, dx)
+    keep((room,))
 
 
 def _rows(*arrays: Array) -> tuple[int, int]:

@@ -31,7 +31,7 @@ class Plan(NamedTuple):
     columns: int
     chunks: int  # of panels, each a unit of work
     parts: int  # of the bands, whose totals of dw are added up
-    block: int  # of channels of dw
+    block: int  # channels that are gathered together
     unrolled: int  # 1 or 0
     in_place: int
 
@@ -55,7 +55,7 @@ def ceil_div(a, b):
 @helper
 def reach(axis, count):
     """How many source positions `count` neighbouring results span."""
-    return max(0, (count - 1) * axis.step + (axis.taps - 1) * axis.dilation + 1)
+    return (count - 1) * axis.step + (axis.taps - 1) * axis.dilation + 1
 
 
 @helper
@@ -144,7 +144,7 @@ def gather(
     stop = max(before, min(wide, columns.size_in - left))
     whole = before == 0 and stop == wide and top >= 0 and top + high <= rows.size_in
     together = high if whole and steps.h == wide * steps.w else 1  # rows without a gap are one
-    for i in range(0, high, max(1, together)):
+    for i in range(0, high, together):
         row, at = top + i, to + i * wide * channels
         if not 0 <= row < rows.size_in:
             fill(cells, at, wide * channels, border)
@@ -196,7 +196,7 @@ def place_taps(rows, columns, row_step, column_step, channels, tap):
 
     Taps whose cells follow one another are one run.
     """
-    together = max(1, columns.taps) if columns.dilation * column_step == channels else 1
+    together = columns.taps if columns.dilation * column_step == channels else 1
     t = 0
     for i in range(rows.taps):
         for j in range(0, columns.taps, together):

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import numba_tasks
+from . import numba_bands, numba_tasks
 from .dims import TapAxis
 from .numba_bands import VECTORS, Plan
+from .numba_options import plain
 from .numba_tiles import BYTES
 
 
 __all__ = ["Walk", "bands", "ceil_div", "cut", "cut_blocks", "cut_planes", "inside", "largest"]
 
+ceil_div: Callable[[int, int], int] = plain(numba_bands.ceil_div)
+reach: Callable[[TapAxis, int], int] = plain(numba_bands.reach)
+
 BAND = 256 * 1024  # bytes of a gathered band (of its windows, where they are unrolled): in L2
+PLANES = 1024 * 1024  # bytes of planes, if BAND does not hold those of a row
 PIXELS = 512  # results of a band, at most
 BLOCK = 256  # bytes of the channels of a band where each channel is by itself
 PER_FLOP = 0.02  # nanoseconds, for the choice of threads
@@ -74,8 +79,7 @@ class Walk(NamedTuple):
     @property
     def few(self) -> bool:
         """Whether lanes of filters would mostly be empty, and planes fit."""
-        row = reach(self.rows, 1) * reach(self.columns, self.columns.size_out)
-        return 2 * self.filters <= self.lanes and row * self.channels * self.item <= BAND
+        return 2 * self.filters <= self.lanes and plane_bytes(self, 1) <= PLANES
 
     def without_gaps(self) -> Walk:
         """Over a source that lacks the cells which windows of one tap skip."""
@@ -86,15 +90,6 @@ class Walk(NamedTuple):
             for axis in (self.rows, self.columns)
         )
         return self._replace(rows=rows, columns=columns)
-
-
-def ceil_div(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-def reach(axis: TapAxis, count: int) -> int:
-    """How many source positions `count` neighbouring results span."""
-    return max(0, (count - 1) * axis.step + (axis.taps - 1) * axis.dilation + 1)
 
 
 def inside(axis: TapAxis) -> bool:
@@ -122,6 +117,12 @@ def bands(plan: Plan, k: Walk) -> int:
     return ceil_div(plan.n, plan.images) * ceil_div(k.rows.size_out, plan.rows) * across
 
 
+def largest_block(k: Walk, results: int) -> int:
+    """So many channels that the windows of some results of a row fit into a band."""
+    cells = reach(k.rows, 1) * reach(k.columns, min(results, k.columns.size_out)) * k.item
+    return largest(k.channels, lambda channels: channels * cells <= BAND)
+
+
 def cut(k: Walk, block: int, unrolled: bool, in_place: bool, wanted: int) -> Plan:
     """Bands of `block` channels; as many of them, with chunks of panels, as are wanted."""
     window = k.window * block if unrolled else 0
@@ -147,10 +148,18 @@ def cut(k: Walk, block: int, unrolled: bool, in_place: bool, wanted: int) -> Pla
     return plan._replace(chunks=min(k.panels, chunks))
 
 
+def plane_bytes(k: Walk, high: int) -> int:
+    """Of the planes of a group for so many rows of results, all phases of the stride."""
+    rows, columns = (
+        axis.step * ceil_div(reach(axis, count), axis.step)
+        for axis, count in ((k.rows, high), (k.columns, k.columns.size_out))
+    )
+    return rows * columns * k.channels * k.item
+
+
 def cut_planes(k: Walk, wanted: int) -> Plan:
     """Bands of whole rows of one image, as many as are wanted if images and groups are few."""
-    row = reach(k.columns, k.columns.size_out) * k.channels * k.item
-    most = largest(k.rows.size_out, lambda p: reach(k.rows, p) * row <= BAND)
+    most = largest(k.rows.size_out, lambda p: plane_bytes(k, p) <= BAND)
     high = min(most, ceil_div(k.rows.size_out, ceil_div(wanted, k.n * k.groups)))
     return Plan(
         n=k.n, groups=k.groups, channels=k.channels, filters=k.filters,
@@ -162,7 +171,7 @@ def cut_planes(k: Walk, wanted: int) -> Plan:
 def cut_blocks(k: Walk, wanted: int) -> Plan:
     """Bands of a few vectors of channels, each by itself: a group of its own."""
     near = k._replace(groups=1, channels=k.groups, filters=k.groups)
-    block = min(k.groups, BLOCK // k.item)
+    block = min(k.groups, BLOCK // k.item, largest_block(near, 1))
     blocks = ceil_div(k.groups, block)
     plan = cut(near, block, False, False, ceil_div(wanted, blocks))
     lacking = ceil_div(wanted, bands(plan, k) * blocks)

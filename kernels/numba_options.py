@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +50,7 @@ __all__ = [
     "integers",
     "kernel",
     "numbers",
+    "plain",
     "room_for",
     "summing",
 ]
@@ -69,6 +70,11 @@ NOTICE = 1.0  # seconds of compiling after which the user is told why it takes s
 helper = numba.njit(**_OPTIONS)  # compiled into the kernels that call it
 # A sum over a run whose length is no matter of how work is cut: its order is LLVM's, but one.
 summing = numba.njit(**{**_OPTIONS, "fastmath": {"contract", "reassoc"}})
+
+
+def plain(function: Any) -> Any:
+    """A helper as Python runs it."""
+    return getattr(function, "py_func", function)
 
 
 class Kind(NamedTuple):
@@ -166,7 +172,8 @@ def _room_for(x, count):
 @cache
 def _digest() -> str:
     """Of all that is compiled into kernels: Numba looks for changes in a kernel's own file only."""
-    sources = sorted(Path(__file__).parent.glob("*numba*.py"))
+    here = Path(__file__).parent
+    sources = [*sorted(here.glob("*numba*.py")), here / "dims.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
@@ -244,17 +251,32 @@ def compiled(function: Callable[..., Any], signature: Any) -> Any:
 def _turn(folder: Path, name: str) -> Iterator[None]:
     """Of processes that start together one compiles a kernel; the others load what it wrote.
 
-    Without locks (Windows, some network file systems) each compiles and writes the same files,
-    whole ones, for no other entry shares their index.
+    Numba writes whole files, but of two writers of an index one would lose its entry.
     """
+    file = _locked(folder / f"{name}.lock")
+    try:
+        yield
+    finally:
+        if file:
+            fcntl.flock(file, fcntl.LOCK_UN)  # a child that was forked meanwhile has the file too
+            file.close()
+
+
+def _locked(path: Path) -> Any:
+    """The file, once nobody else has it; None where that cannot be: then several may compile."""
     if fcntl is None:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-        yield
+        return None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError:  # of another user
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        file.close()
+        return None
+    return file
 
 
 @contextmanager

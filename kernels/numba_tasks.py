@@ -11,12 +11,14 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numba import config
 
+from .arrays import Array
 from .numba_denormals import flushed
 from .numba_options import Kernel
 from .threads import MAX_THREADS, get_num_threads
@@ -63,14 +65,7 @@ def run(kernel: Kernel, units: int, work: float, *arguments: Any) -> None:
         failed = cpu.run_words(task, arguments, units, count, threads)
     else:
         words = np.array([units, count, *_words(arguments)])
-        place, call = words.ctypes.data, _FUNCTION(task)
-
-        def do(i: int) -> int:
-            nowhere = (ctypes.c_void_p * 2)()
-            address = ctypes.addressof(nowhere)
-            return int(call(address, address + ctypes.sizeof(ctypes.c_void_p), place, i))
-
-        failed = _on_python_threads(do, count, threads)
+        failed = _on_python_threads(_caller(task, words, arguments), count, threads)
     if failed:
         raise MemoryError(f"{kernel.name}: no memory for the scratch of {threads} threads")
 
@@ -84,8 +79,21 @@ def _words(arguments: tuple[Any, ...]) -> Iterator[int]:
             yield from value
         elif isinstance(value, float):
             yield int(np.float64(value).view(np.int64))
-        else:
+        elif isinstance(value, int):
             yield int(value)
+        else:
+            raise TypeError(f"a kernel takes arrays, integers and floats, not {type(value)}")
+
+
+def _caller(task: int, words: Array, arguments: tuple[Any, ...]) -> Task:
+    """Calls a function of Numba's; keeps what it works on, even if nobody waits for it any more."""
+    function, place = _FUNCTION(task), words.ctypes.data
+
+    def call(index: int, kept: tuple[Any, ...] = (words, arguments)) -> int:
+        result, error = ctypes.c_void_p(), ctypes.c_void_p()
+        return int(function(ctypes.addressof(result), ctypes.addressof(error), place, index))
+
+    return call
 
 
 def _draw(task: Task, indices: Any, lock: Any) -> int:
@@ -112,10 +120,19 @@ def _executor() -> ThreadPoolExecutor:
 
 
 def _on_python_threads(task: Task, count: int, threads: int) -> int:
+    """How many tasks failed.  After an interrupt nothing more is begun, and none is running."""
     indices, lock = iter(range(count)), threading.Lock()
-    helpers = [_executor().submit(_draw, task, indices, lock) for _ in range(threads - 1)]
-    failed = _draw(task, indices, lock)
-    for helper in helpers:
-        if not helper.cancel():  # one that has not begun is not waited for: others have the threads
-            failed += helper.result()
-    return failed
+    helpers = []
+    try:
+        with suppress(RuntimeError):  # no more threads can be started: fewer do it
+            while len(helpers) < threads - 1:
+                helpers.append(_executor().submit(_draw, task, indices, lock))
+        failed = _draw(task, indices, lock)
+    finally:
+        with lock:
+            for _ in indices:
+                pass
+        # one that has not begun is not waited for: another caller may have the threads
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    return failed + sum(helper.result() for helper in begun)

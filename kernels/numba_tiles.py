@@ -214,13 +214,13 @@ def aligned(array):
     return array
 
 
-def _write_keep(*arrays):
-    return types.void, lambda builder, *pointers: None
+def _write_keep(arrays):
+    return types.void, lambda builder, tuple_: None
 
 
 @in_registers(_write_keep)
-def keep(a, b, c, d, e):
-    """Arrays that a kernel made live until here."""
+def keep(arrays):
+    """What a kernel allocated lives until here."""
 
 
 def _write_lanes_of(x):
@@ -364,8 +364,7 @@ def multiply_add(tile, a, rows, shift, b, columns, at):
     """tile[r, v, :] += a[rows[r] + shift] · b[columns[v] + at : … + lanes]"""
     for r, row in enumerate(rows):
         for v, column in enumerate(columns):
-            vector = b[column + at :][: tile.shape[2]]
-            tile[r, v, : len(vector)] += a[row + shift] * vector
+            tile[r, v] += a[row + shift] * b[column + at :][: tile.shape[2]]
     return tile
 
 

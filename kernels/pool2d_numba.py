@@ -170,7 +170,7 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
         else:
             take_maxima(cells, pixel, pixels, tap, taps, begin, count, bests, width)
         scatter(bests, width, count, band, rows, columns, channel, y, ys)
-    keep(room, room_cells, room_best, room_where, y)
+    keep((room, room_cells, room_best, room_where))
 
 
 @kernel(FLAT, STEPS, FLAT, STEPS, AXIS, AXIS, INT)
@@ -197,7 +197,7 @@ def maximum_of_rows(x, xs, y, ys, rows, columns, channels, first, last):
                         best = larger(best, load_along(x, here, columns.step, count))
                     at += rows.dilation * xs.h
                 store_some(best, y, target + p * ys.h + q, count)
-    keep(room, x, y, y, y)
+    keep((room,))
 
 
 @kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
@@ -235,7 +235,7 @@ def mean(x, xs, y, ys, areas, rows, columns, plan, first, last):
                 by = spread(areas, pick(area, RESULTS, m), windows, ONE)
                 store_tile(divide(total, by), sums, m * width + c, width)
         scatter(sums, width, count, band, rows, columns, channel, y, ys)
-    keep(room, room_cells, room_sums, y, y)
+    keep((room, room_cells, room_sums))
 
 
 @kernel(FLAT, STEPS, numbers(types.int32), STEPS, FLAT, STEPS, INT, INT, INT, INT, INT)
@@ -243,24 +243,23 @@ def scatter_maxima(
     dy, dys, indices, places, dx, dxs, channels, rows, columns, high, wide, first, last
 ):  # fmt: skip
     """Planes [first, last) of n·c; what falls on one place adds up in the order of dy."""
-    source, where, target = dy, indices, dx
     for plane in range(first, last):
         n, c = divmod(plane, channels)
         to = dxs.at + n * dxs.n + c * dxs.c
         for row in range(high):
             for column in range(wide):
-                target[to + row * dxs.h + column * dxs.w] = 0
+                dx[to + row * dxs.h + column * dxs.w] = 0
         piled = dxs.h == wide * dxs.w
         for p in range(rows):
             at = dys.at + n * dys.n + c * dys.c + p * dys.h
             spot = places.at + n * places.n + c * places.c + p * places.h
             for q in range(columns):
-                index = where[spot + q * places.w]
+                index = indices[spot + q * places.w]
                 if piled:
-                    target[to + index * dxs.w] += source[at + q * dys.w]
+                    dx[to + index * dxs.w] += dy[at + q * dys.w]
                 else:
                     row, column = divmod(index, wide)
-                    target[to + row * dxs.h + column * dxs.w] += source[at + q * dys.w]
+                    dx[to + row * dxs.h + column * dxs.w] += dy[at + q * dys.w]
 
 
 @helper
@@ -276,7 +275,6 @@ def share_out(dy, dys, dx, dxs, areas, rows, columns, channels, first, last):
 
     That is the order of the window's offsets, in which the NumPy reference adds.
     """
-    source, target, divisor = dy, dx, areas
     for unit in range(first, last):
         n, row = divmod(unit, rows.size_in)
         p_first, p_stop = windows_over(row, rows)
@@ -285,13 +283,13 @@ def share_out(dy, dys, dx, dxs, areas, rows, columns, channels, first, last):
             at = dys.at + n * dys.n
             to = dxs.at + n * dxs.n + row * dxs.h + column * dxs.w
             for c in range(channels):
-                target[to + c * dxs.c] = 0
+                dx[to + c * dxs.c] = 0
             for p in range(p_stop - 1, p_first - 1, -1):
                 for q in range(q_stop - 1, q_first - 1, -1):
-                    area = divisor[p * columns.size_out + q]
+                    area = areas[p * columns.size_out + q]
                     here = at + p * dys.h + q * dys.w
                     for c in range(channels):
-                        target[to + c * dxs.c] += source[here + c * dys.c] / area
+                        dx[to + c * dxs.c] += dy[here + c * dys.c] / area
 
 
 def _axes(dims: PoolDims) -> tuple[TapAxis, TapAxis]:

@@ -128,12 +128,16 @@ def backend_why_not(backend: str) -> str | None:
     if backend == "numba":
         if importlib.util.find_spec("numba") is None:
             return "Numba is not installed (pip install 'fastconv[numba]')"
-        if backend_why_not("cython") is not None:  # then it is used, else only if asked for
-            try:
-                importlib.import_module("numba")
-            except ImportError as error:
-                return f"Numba cannot be imported ({error})"
+        try:
+            importlib.import_module("numba")
+        except ImportError as error:
+            return f"Numba cannot be imported ({error})"
     return None
+
+
+def _needless(backend: str) -> bool:
+    """Numba where the compiled kernels are there: not imported (0.5 s) unless asked for."""
+    return backend == "numba" and backend_why_not("cython") is None
 
 
 def available_backends() -> tuple[str, ...]:
@@ -215,6 +219,8 @@ def _refusal(
         return f"backend={backend!r} was asked for"
     if algorithm not in ("auto", impl.algorithm):
         return f"algorithm={algorithm!r} was asked for"
+    if backend == "auto" and _needless(impl.backend):
+        return "the compiled kernels are there"
     reason = backend_why_not(impl.backend) or impl.why_not(dims, dtype)
     if reason is None and algorithm == "auto":
         reason = impl.loses(dims, dtype)

@@ -41,6 +41,8 @@ CONV = (
     "n2c17h9w7_k19r5x5_s1x1_p2x2_d1x1_g1",
     "n1c4h4w9_k8r9x2_s1x3_p8x3_d1x1_g1",  # phases of dx without column taps
     "n1c5h13w6_k6r1x9_s3x1_p0x8_d1x1_g1",  # and without row taps
+    "n1c2h3w98_k3r1x3_s1x2_p0x0_d1x4_g1",
+    "n1c130h21w20_k5r3x3_s1x1_p9x9_d9x9_g1",
 )
 POOL = (
     "n2c3h9w8_r2x2_s2x2_p0x0_d1x1",

@@ -290,6 +290,11 @@ CONV_CASES = (
     "n1c4h4w9_k8r4x2_s1x3_p3:1x3_d1x1_g1",
     "n2c1h10w9_k13r4x4_s1x3_p0:1x2:1_d1x3_g1",
     "n1c5h13w6_k6r1x5_s3x1_p0x2_d1x1_g1",
+    # phases of dx without taps on rows that are wide against the dilation, and narrow
+    "n1c1h8w3600_k4r1x1_s1x3_p0x0_d1x5000_g1",
+    "n1c2h3w98_k3r1x3_s1x2_p0x0_d1x4_g1",
+    # windows that a dilation makes so large that few channels of them fit into L2
+    "n1c130h21w20_k5r3x3_s1x1_p9x9_d9x9_g1",
     # padding on one side, different on each; a stride that leaves cells unread
     "n2c3h8w8_k4r3x3_s1x1_p0:2x1:0_d1x1_g1",
     "n2c3h9w7_k4r3x4_s2x3_p2:1x0:3_d1x1_g1",

@@ -78,6 +78,15 @@ def dtype_of(dtype):
 
 
 @every_way("dropout")
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_dropout_by_a_number_of_numpy(way, kind):
+    y = kernels.dropout(
+        np.ones(4, np.float32), np.full(4, 0.9, np.float32), kind(0.5), **way.options
+    )
+    assert y.tolist() == [2.0] * 4
+
+
+@every_way("dropout")
 def test_what_is_dropped_keeps_its_nan(way, dtype):
     y = poisoned((2,), dtype)
     way.run(np.array([np.nan, 1], dtype), np.array([0.1, 0.1], dtype), y, 0.5)

@@ -66,6 +66,28 @@ def test_explain_tells_the_way(x_shape, w_shape, options, way):
     assert way in explain(x_shape, w_shape, **options, backend="cython").details["way"]
 
 
+@pytest.mark.skipif("numba" not in available_backends(), reason="Numba is not installed")
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options", "way"),
+    [
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "lanes are filters"),
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "im2col"}, "windows unrolled"),
+        ((64, 1, 28, 28), (6, 1, 5, 5), {}, "planar"),
+        ((64, 16, 5, 5), (120, 16, 5, 5), {}, "as a linear layer of 400 inputs"),
+        ((1, 32, 56, 56), (32, 1, 3, 3), {"groups": 32}, "depthwise: lanes are channels"),
+        ((0, 16, 5, 5), (120, 16, 3, 3), {}, "nothing to do"),
+    ],
+)
+def test_explain_tells_the_way_of_numba(x_shape, w_shape, options, way):
+    from fastconv.kernels import numba_tiles
+
+    if way == "planar" and numba_tiles.BYTES < 64:
+        pytest.skip("6 filters fill most lanes of a smaller vector")
+    found = explain(x_shape, w_shape, **options, backend="numba").details
+    assert way in found["way"]
+    assert f"vectors of {numba_tiles.BYTES} bytes" in found["isa"]
+
+
 @compiled
 def test_explain_tells_copies_threads_and_bounded_scratch():
     with threads(1):

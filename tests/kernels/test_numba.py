@@ -6,6 +6,7 @@ That the kernels give the right results is tested where all ways are.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import types as python_types
@@ -62,7 +63,7 @@ def products(a, b, out, places):
     for i in range(9):
         tile = multiply_add(tile, x, ROWS, i, y, COLUMNS, 3 * i)
     store_tile(tile, pointer(out), 0, 2 * n)
-    keep(a, b, out, a, a)
+    keep((a, b, out))
 
 
 def spans(a, b, out, places):
@@ -71,7 +72,7 @@ def spans(a, b, out, places):
     for count in range(n + 3):
         tile = multiply_spans(tile, x, ROWS, count, y, COLUMNS, 5, count)
     store_tile(rectify(tile), pointer(out), 3, 2 * n)
-    keep(a, b, out, places, a)
+    keep((a, b, out, places))
 
 
 def continued(a, b, out, places):
@@ -79,7 +80,7 @@ def continued(a, b, out, places):
     tile = load_tile(x, 11, 50, ROWS, COLUMNS)
     tile = add(tile, load_tile(x, 3, 0, ROWS, COLUMNS))
     store_tile(divide(tile, load_tile(x, 70, 9, ROWS, COLUMNS)), y, 1, 45)
-    keep(a, b, out, a, a)
+    keep((a, b, out))
 
 
 def maxima(a, b, out, places):
@@ -91,7 +92,7 @@ def maxima(a, b, out, places):
     store_tile(best, pointer(out), 0, n)
     store_tile(larger(best, load_rows(x, ROWS, 90, n)), pointer(out), 3 * n, n)
     store_places(found, pointer(places), 0, n)
-    keep(a, b, out, places, a)
+    keep((a, b, out, places))
 
 
 def moved(a, b, out, places):
@@ -101,7 +102,7 @@ def moved(a, b, out, places):
     transpose(x, 3, 19, y, 500, 21)
     transpose_some(x, 1, 23, y, 1000, 27, n - 1, n + 4)
     transpose_some(x, 1, 23, y, 2000, 27, n + 4, n - 2)
-    keep(a, b, out, a, a)
+    keep((a, b, out))
 
 
 def interpreted(function):
@@ -146,13 +147,14 @@ def test_sums_of_the_largest_tile_stay_in_registers():
         for i in range(depth):
             tile = multiply_add(tile, pointer(a), rows, i, pointer(b), columns, i * 64)
         store_tile(tile, pointer(out), 0, 64)
-        keep(a, b, out, a, a)
+        keep((a, b, out))
 
     floats = np.ones(2000, np.float32)
     product(floats, floats, floats.copy(), 3)
     (assembly,) = product.inspect_asm().values()
     register = {64: "%zmm", 32: "%ymm"}[BYTES]
     fused = [line for line in assembly.splitlines() if "vfmadd" in line]
+    assert fused
     assert len(fused) % SUMS == 0
     assert all(line.count(register) == 3 or "(%r" in line for line in fused)
     spills = [line for line in assembly.splitlines() if register in line and "(%rsp)" in line]
@@ -248,6 +250,38 @@ def test_where_no_folder_can_be_written_it_compiles_all_the_same(monkeypatch):
     np.testing.assert_array_equal(y, 2 * x + 1)
 
 
+def test_a_lock_of_another_user_is_no_hindrance(monkeypatch):
+    whole = Path.open
+
+    def denied(path, *arguments, **options):
+        if path.suffix == ".lock":
+            raise PermissionError(path)
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+    x, y = np.arange(5.0), np.empty(5)
+    numba_tasks.run(kernel_of(halve), 5, 0.0, x, y, 2.0, 1)
+    np.testing.assert_array_equal(y, 2 * x + 1)
+
+
+def test_other_arguments_are_refused(threads):
+    x = np.ones(8)
+    with pytest.raises(TypeError, match=r"a kernel takes arrays, integers and floats, not .*float3"):
+        numba_tasks.run(kernel_of(halve), 8, 0.0, x, x, np.float32(1), 1)
+
+
+def test_where_no_thread_can_be_started_the_caller_works_alone(without_pool, monkeypatch):
+    class Exhausted:
+        def submit(self, *arguments):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(numba_tasks, "get_num_threads", lambda: 5)
+    monkeypatch.setattr(numba_tasks, "_executor", Exhausted)
+    x, y = np.arange(1000.0), np.empty(1000)
+    numba_tasks.run(kernel_of(halve), 1000, 1e9, x, y, 0.5, -3)
+    np.testing.assert_array_equal(y, x / 2 - 3)
+
+
 START = """
 import json, sys
 import numpy as np
@@ -265,6 +299,7 @@ print(json.dumps([hits, misses]))
 """
 
 
+@pytest.mark.skipif(numba_options.fcntl is None, reason="no file locks here: each compiles")
 def test_of_processes_that_start_together_one_compiles(tmp_path):
     """… each kernel, and whoever comes later loads it."""
 
@@ -272,7 +307,7 @@ def test_of_processes_that_start_together_one_compiles(tmp_path):
         return subprocess.Popen(
             [sys.executable, "-c", START],
             cwd=HERE,
-            env={**dict(__import__("os").environ), "NUMBA_CACHE_DIR": str(tmp_path)},
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -290,7 +325,7 @@ def test_of_processes_that_start_together_one_compiles(tmp_path):
 
     assert counts([start() for _ in range(4)]) == [6, 2]  # hits, misses; two dtypes
     assert counts([start()]) == [2, 0]
-    assert len(list(tmp_path.rglob("*.nbc"))) == 2
+    assert len(list(tmp_path.rglob("*sum_filters*.nbc"))) == 2
 
 
 # --- without the compiled parts, and without compiling --------------------------------------------

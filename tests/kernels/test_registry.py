@@ -163,6 +163,16 @@ def test_reason_of_missing_numba(monkeypatch):
     assert reason == "Numba is not installed (pip install 'fastconv[numba]')"
 
 
+def test_reason_of_a_numba_that_cannot_be_imported(monkeypatch):
+    def refuse(name):
+        raise ImportError("Numba needs NumPy 2.3 or less")
+
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(registry.importlib, "import_module", refuse)
+    reason = registry.backend_why_not.__wrapped__("numba")
+    assert reason == "Numba cannot be imported (Numba needs NumPy 2.3 or less)"
+
+
 def test_reason_of_missing_compiled_kernels(monkeypatch):
     def refuse(name):
         raise ImportError(f"No module named {name!r}")
