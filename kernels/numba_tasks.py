@@ -11,7 +11,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
 
@@ -122,7 +122,7 @@ def _executor() -> ThreadPoolExecutor:
 def _on_python_threads(task: Task, count: int, threads: int) -> int:
     """How many tasks failed.  After an interrupt nothing more is begun, and none is running."""
     indices, lock = iter(range(count)), threading.Lock()
-    helpers = []
+    helpers: list[Future[int]] = []
     try:
         with suppress(RuntimeError):  # no more threads can be started: fewer do it
             while len(helpers) < threads - 1:

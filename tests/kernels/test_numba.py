@@ -266,7 +266,7 @@ def test_a_lock_of_another_user_is_no_hindrance(monkeypatch):
 
 def test_other_arguments_are_refused(threads):
     x = np.ones(8)
-    with pytest.raises(TypeError, match=r"a kernel takes arrays, integers and floats, not .*float3"):
+    with pytest.raises(TypeError, match=r"a kernel takes arrays, .* not .*float3"):
         numba_tasks.run(kernel_of(halve), 8, 0.0, x, x, np.float32(1), 1)
 
 
