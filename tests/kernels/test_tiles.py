@@ -3,6 +3,8 @@
 import platform
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,14 @@ ISAS = {"x86_64": X86, "aarch64": ARM}.get(platform.machine(), {})
 def test_tiles_equal_plain_sums_and_stay_inside_their_arrays(tmp_path):
     compiler = ["cc", "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", f"-I{SIMD}"]
     compiler += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    objects = []
-    for isa, flags in ISAS.items():
-        for dtype in ("f32", "f64"):
-            objects.append(tmp_path / f"{isa}_{dtype}.o")
-            source = SIMD / f"tiles_{isa}_{dtype}.c"
-            subprocess.run([*compiler, *flags, "-c", source, "-o", objects[-1]], check=True)
+
+    def build(isa, dtype):
+        source, built = SIMD / f"tiles_{isa}_{dtype}.c", tmp_path / f"{isa}_{dtype}.o"
+        subprocess.run([*compiler, *ISAS[isa], "-c", source, "-o", built], check=True)
+        return built
+
+    with ThreadPoolExecutor() as pool:  # two minutes of compiling
+        objects = list(pool.map(build, *zip(*product(ISAS, ("f32", "f64")), strict=True)))
     check = tmp_path / "check"
     sources = [Path(__file__).with_name("tiles_check.c"), SIMD / "find.c"]
     subprocess.run([*compiler, *sources, *objects, "-lm", "-o", check], check=True)
