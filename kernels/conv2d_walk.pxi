@@ -171,7 +171,7 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
     try:
         lay_rows(k)
         if prepared is not None:
-            keep_packed(k, f, prepared, packed_bytes)
+            kept = keep_packed(k, f, prepared, packed_bytes)  # held while it is read
         elif all != NULL:
             pack_together(k, f, all, phase)
         else:
@@ -189,14 +189,17 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
     return 0
 
 
-cdef int keep_packed(Walk *k, Filters *f, object prepared, size_t bytes) except -1:
-    """k.packed as it is kept in PreparedWeights; made now if it is not there."""
+cdef object keep_packed(Walk *k, Filters *f, object prepared, size_t bytes):
+    """k.packed as it is kept in PreparedWeights; made now if it is not there.
+
+    Returns its memory, to be held while it is read: another thread may replace what is kept.
+    """
     cdef bint made
     key, form = form_of(prepared, f"panels of {k.panel}", k, bytes, &k.packed, &made)
     if not made:
         pack(k, f, k.packed, False)
         prepared.keep(key, form)
-    return 0
+    return form
 
 
 def describe(dims, dtype, channels_last):

@@ -408,7 +408,7 @@ cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias, object prepared
         if bias != NULL:
             pack_bias(k, bias)
         if prepared is not None:
-            keep_filters(&g, prepared)
+            kept = keep_filters(&g, prepared)  # held while it is read
         elif packs(&g):
             taken = take(packed_bytes(&g))
             g.packed = taken
@@ -428,9 +428,12 @@ cdef int pack_filters(Winograd *g) except -1:
                SOME * g.r * g.r * k.panel * k.item)
 
 
-cdef int keep_filters(Winograd *g, object prepared) except -1:
+cdef object keep_filters(Winograd *g, object prepared):
     """g.packed, or if that is too large g.taps, as it is kept in PreparedWeights; made now if it
-    is not there."""
+    is not there.
+
+    Returns its memory, to be held while it is read: another thread may replace what is kept.
+    """
     cdef Walk *k = g.walk
     cdef bint made
     if packed_bytes(g) <= PACKED_BYTES:
@@ -443,7 +446,7 @@ cdef int keep_filters(Winograd *g, object prepared) except -1:
             run(taps_task, g, k.groups * k.panels, k.groups * taps_bytes(g) // 16, 0)
     if not made:
         prepared.keep(key, form)
-    return 0
+    return form
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None, Py_ssize_t n=0):

@@ -98,8 +98,9 @@ def test_copies_and_pickles_are_without_forms(layer, x):
 
 def test_many_threads_predict_with_one_layer(layer, x):
     want = layer(x)
-    layer.weight.value  # noqa: B018 - drops what was packed
     with ThreadPoolExecutor(16) as pool:
-        results = list(pool.map(lambda _: layer(x), range(200)))
-    assert all(y.tobytes() == want.tobytes() for y in results)
+        for _ in range(10):
+            layer.weight.value  # noqa: B018 - drops what was packed
+            results = list(pool.map(lambda _: layer(x), range(50)))
+            assert all(y.tobytes() == want.tobytes() for y in results)
     assert forms(layer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 from kernel_support import every_way, laid_out, normals
@@ -69,6 +71,33 @@ def test_filters_too_large_when_transformed_are_kept_as_they_are_read():
     transformed = winograd.tile(dims) ** 2 / 9 * w.nbytes
     assert transformed > 16 * 2**20
     assert prepared.nbytes < 1.2 * w.nbytes
+
+
+@pytest.fixture
+def forgetful(monkeypatch):
+    """As if another thread replaced each form at once: what nobody holds then is overwritten."""
+    place = kernels.PreparedWeights.place
+
+    def watched(size):
+        memory = place(size)
+        weakref.finalize(memory, memory.base.fill, 0xFF)
+        return memory
+
+    monkeypatch.setattr(kernels.PreparedWeights, "place", staticmethod(watched))
+    monkeypatch.setattr(kernels.PreparedWeights, "keep", lambda self, key, form: None)
+
+
+@pytest.mark.parametrize("channels", [32, 360], ids=["transformed", "taps"])
+@pytest.mark.parametrize("algorithm", ["winograd", "direct", "im2col"])
+def test_a_form_lives_while_it_is_read(algorithm, channels, forgetful):
+    if "cython" not in kernels.available_backends():
+        pytest.skip("the compiled kernels keep forms")
+    x = normals(0, (2, channels, 11, 9), np.float32)
+    w = normals(1, (365, channels, 3, 3), np.float32)
+    how = {"algorithm": algorithm, "backend": "cython", "padding": 1}
+    want = kernels.conv2d(x, w, **how)
+    prepared = kernels.PreparedWeights(w)
+    assert kernels.conv2d(x, prepared, **how).tobytes() == want.tobytes()
 
 
 def test_an_array_of_another_dtype_is_converted_in_every_call():
