@@ -171,7 +171,7 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
     try:
         lay_rows(k)
         if prepared is not None:
-            kept = keep_packed(k, f, prepared, packed_bytes)  # held while it is read
+            kept = keep_packed(k, f, prepared, packed_bytes)  # no-cython-lint: held while read
         elif all != NULL:
             pack_together(k, f, all, phase)
         else:

@@ -408,7 +408,7 @@ cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias, object prepared
         if bias != NULL:
             pack_bias(k, bias)
         if prepared is not None:
-            kept = keep_filters(&g, prepared)  # held while it is read
+            kept = keep_filters(&g, prepared)  # no-cython-lint: held while read
         elif packs(&g):
             taken = take(packed_bytes(&g))
             g.packed = taken
