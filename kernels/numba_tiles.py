@@ -37,17 +37,18 @@ __all__ = [
     "begin_places",
     "beside",
     "divide",
+    "evens",
     "improve",
     "keep",
     "lanes_of",
     "larger",
     "load_rows",
-    "load_second",
     "load_tile",
     "move",
     "multiply_add",
     "multiply_spans",
     "no_sums",
+    "odds",
     "pick",
     "pointer",
     "rectify",
@@ -482,10 +483,16 @@ def _nan_or_larger(builder, new, old):
 
 
 def _write_larger(tile, other):
+    vector, whole = _vector(tile.real), _vector(_integer_as(tile.real))
+
     def instructions(builder, old, new):
         for i in range(tile.rows * tile.vectors):
-            pair = builder.extract_value(new, i), builder.extract_value(old, i)
-            wins = builder.select(_nan_or_larger(builder, *pair), *pair)
+            a, b = builder.extract_value(old, i), builder.extract_value(new, i)
+            # vmaxps: b if one is NaN.  Where it is a, all bits are set, which is a NaN: two
+            # selects would be made one, on three comparisons; llvm.maximum LLVM 15 cannot do.
+            wins = builder.select(builder.fcmp_ordered(">", a, b), a, b)
+            nan = builder.sext(builder.fcmp_unordered("uno", a, a), whole)
+            wins = builder.bitcast(builder.or_(builder.bitcast(wins, whole), nan), vector)
             old = builder.insert_value(old, wins, i)
         return old
 
@@ -498,30 +505,31 @@ def larger(tile, other):
     return np.maximum(tile, other)
 
 
-def _write_load_second(x, at, count):
-    tile, vector = TileType(x.dtype, 1, 1), _vector(x.dtype)
+def _write_every_second(first):
+    def write(pair):
+        tile = TileType(pair.real, 1, 1)
 
-    def instructions(builder, x, at, count):
-        used = builder.sub(builder.mul(count, count.type(2)), count.type(1))
-        halves = []
-        for first in (0, vector.count):
-            keep = _first_lanes(builder, vector, used, first)
-            place = builder.add(at, at.type(first))
-            halves.append(_load_some(builder, x, place, vector, keep))
-        made = ir.Constant(ir.ArrayType(vector, 1), ir.Undefined)
-        second = _shuffle(builder, halves[0], halves[1], range(0, 2 * vector.count, 2))
-        return builder.insert_value(made, second, 0)
+        def instructions(builder, pair):
+            a, b = builder.extract_value(pair, 0), builder.extract_value(pair, 1)
+            second = _shuffle(builder, a, b, range(first, 2 * a.type.count, 2))
+            made = ir.Constant(ir.ArrayType(a.type, 1), ir.Undefined)
+            return builder.insert_value(made, second, 0)
 
-    return tile, instructions
+        return tile, instructions
+
+    return write
 
 
-@in_registers(_write_load_second)
-def load_second(x, at, count):
-    """A vector x[at + 2 · l] for the lanes l < count, else 0."""
-    tile = np.zeros((1, 1, BYTES // x.itemsize), x.dtype)
-    for lane in range(min(count, tile.size)):
-        tile[0, 0, lane] = x[at + 2 * lane]
-    return tile
+@in_registers(_write_every_second(0))
+def evens(pair):
+    """Every second number of two vectors, from the first."""
+    return pair.reshape(1, 1, -1)[:, :, ::2]
+
+
+@in_registers(_write_every_second(1))
+def odds(pair):
+    """The others."""
+    return pair.reshape(1, 1, -1)[:, :, 1::2]
 
 
 def _write_store_some(tile, y, to, count):
@@ -646,15 +654,13 @@ def _store_some(builder, value, pointer, place, keep):
     _masked(builder, "store", ir.VoidType(), vector, value, where, align, keep)
 
 
-def _first_lanes(builder, vector, count, first=0):
-    """The mask of the lanes below a count, the first of them being lane number `first`."""
+def _first_lanes(builder, vector, count):
+    """The mask of the lanes below a count."""
     # integers as wide as the numbers: one comparison, where 64 bits would take two for floats
     narrow = ir.IntType(8 * _align(vector))
-    lane = ir.Constant(
-        ir.VectorType(narrow, vector.count), list(range(first, first + vector.count))
-    )
+    lane = ir.Constant(ir.VectorType(narrow, vector.count), list(range(vector.count)))
     if narrow.width < 64:
-        most = count.type(first + vector.count)
+        most = count.type(vector.count)
         count = builder.select(builder.icmp_signed("<", count, most), count, most)
         count = builder.trunc(count, narrow)
     return builder.icmp_signed("<", lane, _broadcast(builder, count, lane.type))

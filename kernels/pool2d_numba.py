@@ -42,13 +42,16 @@ from .numba_tiles import (
     aligned,
     begin_places,
     divide,
+    evens,
     improve,
     keep,
     lanes_of,
     larger,
     load_rows,
-    load_second,
+    load_tile,
+    move,
     no_sums,
+    odds,
     pick,
     pointer,
     spread,
@@ -59,7 +62,7 @@ from .numba_tiles import (
 
 
 RESULTS = (0, 1, 2, 3)  # of a tile
-ONE = (0,)  # vector of channels
+ONE, PAIR = (0,), (0, 1)  # vectors beside one another
 PER_CELL = 0.3  # nanoseconds, for the choice of threads
 
 
@@ -87,11 +90,48 @@ def place_windows(band, rows, columns, count, pixel, corner, first, place):
 
 
 @helper
-def load_along(x, at, step, count):
-    """A vector x[at + l · step]; the step is 1 or 2."""
-    if step == 1:
-        return load_rows(x, ONE, at, count)
-    return load_second(x, at, count)
+def maxima_down(x, at, step, taps, columns):
+    """Of each column, the largest of so many cells from ``at`` down."""
+    best = load_tile(x, at, 0, ONE, columns)
+    for _ in range(1, taps):
+        at += step
+        best = larger(best, load_tile(x, at, 0, ONE, columns))
+    return best
+
+
+@helper
+def maxima_beside(pair, both):
+    """Of the even numbers of two vectors, or of each with the odd one behind it."""
+    return larger(evens(pair), odds(pair)) if both else evens(pair)
+
+
+@helper
+def maxima_of_plane(x, at, pitch, taps, begin, rows, columns, y, to, y_pitch):
+    """A plane of results; whole vectors are loaded, up to two of them past a row."""
+    lanes, down = lanes_of(x), rows.dilation * pitch
+    beside = 2 if columns.dilation == 1 else 1  # columns of windows that one pair holds
+    last = to + rows.size_out * columns.size_out
+    for p in range(rows.size_out):
+        end = last if y_pitch == columns.size_out else to + columns.size_out
+        for q in range(0, columns.size_out, lanes):
+            here = at + begin[p] * pitch + q * columns.step
+            if columns.step == 1:
+                best = maxima_down(x, here, down, taps[p], ONE)
+                for j in range(1, columns.taps):
+                    column = here + j * columns.dilation
+                    best = larger(best, maxima_down(x, column, down, taps[p], ONE))
+            else:
+                pair = maxima_down(x, here, down, taps[p], PAIR)
+                best = maxima_beside(pair, min(beside, columns.taps) == 2)
+                for j in range(beside, columns.taps, beside):
+                    pair = maxima_down(x, here + j * columns.dilation, down, taps[p], PAIR)
+                    both = min(beside, columns.taps - j) == 2
+                    best = larger(best, maxima_beside(pair, both))
+            if to + q + lanes <= end:  # what is too much is overwritten by the next row
+                store_tile(best, y, to + q, 0)
+            else:
+                store_some(best, y, to + q, columns.size_out - q)
+        to += y_pitch
 
 
 @helper
@@ -173,31 +213,33 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
     keep((room, room_cells, room_best, room_where))
 
 
-@kernel(FLAT, STEPS, FLAT, STEPS, AXIS, AXIS, INT)
-def maximum_of_rows(x, xs, y, ys, rows, columns, channels, first, last):
-    """Planes [first, last) of n·c in NCHW, columns by 1 or 2, none outside: lanes are results."""
-    lanes = lanes_of(x)
+@kernel(FLAT, STEPS, FLAT, STEPS, AXIS, AXIS, INT, INT)
+def maximum_of_rows(x, xs, y, ys, rows, columns, channels, size, first, last):
+    """Planes [first, last) of n·c in NCHW, columns by 1 or 2, none outside: lanes are results.
+
+    A plane too near the end of the `size` numbers at x is copied to where there is room behind it.
+    """
+    high, wide, spare = rows.size_in, columns.size_in, 2 * lanes_of(x)
     room = np.empty(2 * rows.size_out, np.int64)
     taps, begin = pointer(room), pointer(room[rows.size_out :])  # of each row's windows, inside
     for p in range(rows.size_out):
         top = rows.first + p * rows.step
         i = first_inside(top, rows)
-        taps[p] = min(rows.taps, ceil_div(rows.size_in - top, rows.dilation)) - i
-        begin[p] = (top + i * rows.dilation) * xs.h
+        taps[p] = min(rows.taps, ceil_div(high - top, rows.dilation)) - i
+        begin[p] = top + i * rows.dilation
+    room_plane = room_for(x, high * wide + spare)
+    copy = aligned(room_plane)
     for plane in range(first, last):
         n, c = divmod(plane, channels)
-        source, target = xs.at + n * xs.n + c * xs.c, ys.at + n * ys.n + c * ys.c
-        for p in range(rows.size_out):
-            for q in range(0, columns.size_out, lanes):
-                at, count = source + begin[p] + q * columns.step, columns.size_out - q
-                best = load_along(x, at, columns.step, count)
-                for _ in range(taps[p]):
-                    for j in range(columns.taps):
-                        here = at + j * columns.dilation
-                        best = larger(best, load_along(x, here, columns.step, count))
-                    at += rows.dilation * xs.h
-                store_some(best, y, target + p * ys.h + q, count)
-    keep((room,))
+        at, to = xs.at + n * xs.n + c * xs.c, ys.at + n * ys.n + c * ys.c
+        if at + max(0, (high - 1) * xs.h) + wide + spare <= size:
+            maxima_of_plane(x, at, xs.h, taps, begin, rows, columns, y, to, ys.h)
+        else:
+            for row in range(high):
+                for q in range(0, wide, lanes_of(x)):
+                    move(x, at + row * xs.h + q, copy, row * wide + q, wide - q)
+            maxima_of_plane(copy, 0, wide, taps, begin, rows, columns, y, to, ys.h)
+    keep((room, room_plane))
 
 
 @kernel(FLAT, STEPS, FLAT, STEPS, FLAT, AXIS, AXIS, integers(Plan))
@@ -332,7 +374,8 @@ def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> Non
         along_rows = x.strides[3] == y.strides[3] == x.itemsize and columns.step <= 2
         if along_rows and columns.first == 0 and numba_cut.inside(columns):
             work = x.size * PER_CELL
-            arguments = *flat(x), *flat(y), rows, columns, dims.c
+            memory, steps = flat(x)
+            arguments = memory, steps, *flat(y), rows, columns, dims.c, memory.size
             numba_tasks.run(maximum_of_rows, dims.n * dims.c, work, *arguments)
             return
         x, y = _as_channels(x, y)

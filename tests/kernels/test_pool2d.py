@@ -238,6 +238,23 @@ def test_nan_wins(way, position, memory, dtype):
     assert (indices == position).all()
 
 
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("width", [5, 11, 37])
+@pytest.mark.parametrize("case", ["k3s2", "k2s2", "k3s1", "k3s2d2"])
+@every_way("max_pool2d")
+def test_what_lies_beside_is_not_written(way, case, width, gap, dtype):
+    """Neither behind rows of a larger array nor behind the last plane: vectors are longer."""
+    kernel, stride, dilation = int(case[1]), int(case[3]), int(case[5:] or 1)
+    dims = PoolDims.of((2, 3, 7, width), kernel, stride=stride, dilation=dilation)
+    margins = ((1, 1), *3 * [(gap, gap)])
+    inner = (slice(1, -1), *3 * [slice(gap, -gap or None)])
+    x = np.pad(integers(0, dims.x_shape, dtype), margins, constant_values=99)
+    y = np.pad(np.full(dims.y_shape, np.nan, dtype), margins, constant_values=99)
+    way.run(x[inner], y[inner], None, dims)
+    want, _ = expected_max(x[inner].copy(), dims)
+    assert_same(y, np.pad(want, margins, constant_values=99))
+
+
 @every_way("max_pool2d")
 def test_nan_stays_in_its_windows(way, dtype):
     x = integers(0, (1, 17, 6, 6), dtype)
