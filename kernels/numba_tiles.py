@@ -52,6 +52,7 @@ __all__ = [
     "pick",
     "pointer",
     "rectify",
+    "shifted",
     "spread",
     "store_places",
     "store_some",
@@ -149,7 +150,10 @@ def _store(builder, value, pointer, place):
 
 def _align(vector: Any) -> int:
     """Bytes of an element: arrays are aligned to these."""
-    return BYTES // int(vector.count)
+    element = vector.element
+    if isinstance(element, ir.IntType):
+        return int(element.width) // 8
+    return 8 if isinstance(element, ir.DoubleType) else 4
 
 
 def _shuffle(builder, a, b, lanes):
@@ -476,10 +480,8 @@ def _rows_from(x, rows, shift, count):
 
 def _nan_or_larger(builder, new, old):
     """Where a number wins over another: it is larger, or the first NaN."""
-    nan = builder.and_(
-        builder.fcmp_unordered("uno", new, new), builder.fcmp_ordered("ord", old, old)
-    )
-    return builder.or_(builder.fcmp_ordered(">", new, old), nan)
+    larger_or_nan = builder.fcmp_unordered(">", new, old)
+    return builder.and_(larger_or_nan, builder.fcmp_ordered("ord", old, old))
 
 
 def _write_larger(tile, other):
@@ -532,23 +534,12 @@ def odds(pair):
     return pair.reshape(1, 1, -1)[:, :, 1::2]
 
 
-def _write_store_some(tile, y, to, count):
-    def instructions(builder, sums, y, to, count):
-        value = builder.extract_value(sums, 0)
-        _store_some(builder, value, y, to, _first_lanes(builder, value.type, count))
-
-    return types.void, instructions
-
-
-@in_registers(_write_store_some)
-def store_some(tile, y, to, count):
-    """y[to + l] = the first vector of a tile, for the lanes l < count"""
-    n = min(count, tile.shape[2])
-    y[to : to + n] = tile[0, 0, :n]
-
-
 def _integer_as(real):
     return types.int32 if real.bitwidth == 32 else types.int64
+
+
+def _narrow(builder, integer, kind):
+    return integer if integer.type == kind else builder.trunc(integer, kind)
 
 
 def _write_begin_places(best, where):
@@ -558,9 +549,7 @@ def _write_begin_places(best, where):
     def instructions(builder, best, where):
         made = ir.Constant(ir.ArrayType(vector, places.rows), ir.Undefined)
         for r in range(places.rows):
-            place = builder.extract_value(where, r)
-            if vector.element.width < 64:
-                place = builder.trunc(place, vector.element)
+            place = _narrow(builder, builder.extract_value(where, r), vector.element)
             made = builder.insert_value(made, _broadcast(builder, place, vector), r)
         return made
 
@@ -573,55 +562,58 @@ def begin_places(best, where):
     return np.array(where).reshape(-1, 1, 1) + np.zeros(best.shape, np.int64)
 
 
-def _write_improve(best, places, x, rows, shift, where, place, count):
-    vector, whole = _vector(best.real), _vector(places.real)
-    both = types.Tuple((best, places))
+def _write_improve(best, found, new, places):
+    both = types.Tuple((best, found))
 
-    def instructions(builder, best, places, x, rows, shift, where, place, count):
-        keep = _first_lanes(builder, vector, count)
-        spots = _places(builder, where, place, both[0].rows)
-        for r, at in enumerate(_places(builder, rows, shift, both[0].rows)):
-            new = _load_some(builder, x, at, vector, keep)
-            old = builder.extract_value(best, r)
-            wins = _nan_or_larger(builder, new, old)
-            best = builder.insert_value(best, builder.select(wins, new, old), r)
-            spot = spots[r]
-            if whole.element.width < 64:
-                spot = builder.trunc(spot, whole.element)
-            here = _broadcast(builder, spot, whole)
-            before = builder.extract_value(places, r)
-            places = builder.insert_value(places, builder.select(wins, here, before), r)
-        pair = ir.Constant(ir.LiteralStructType([best.type, places.type]), ir.Undefined)
-        return builder.insert_value(builder.insert_value(pair, best, 0), places, 1)
+    def instructions(builder, best, found, new, places):
+        for r in range(both[0].rows):
+            old, number = builder.extract_value(best, r), builder.extract_value(new, r)
+            wins = _nan_or_larger(builder, number, old)
+            best = builder.insert_value(best, builder.select(wins, number, old), r)
+            before, here = builder.extract_value(found, r), builder.extract_value(places, r)
+            found = builder.insert_value(found, builder.select(wins, here, before), r)
+        pair = ir.Constant(ir.LiteralStructType([best.type, found.type]), ir.Undefined)
+        return builder.insert_value(builder.insert_value(pair, best, 0), found, 1)
 
     return both, instructions
 
 
 @in_registers(_write_improve)
-def improve(best, places, x, rows, shift, where, place, count):
-    """Where x[rows[r] + shift + l] is larger than best, or the first NaN, it is the best now.
-
-    Its place is where[r] + place.
-    """
-    new = _rows_from(x, rows, shift, count)
+def improve(best, found, new, places):
+    """Where a new number is larger than the best, or the first NaN, it and its place are taken."""
     wins = (new > best) | (np.isnan(new) & ~np.isnan(best))
-    best[wins] = new[wins]
-    spots = np.array(where).reshape(-1, 1, 1) + place + np.zeros_like(places)
-    places[wins] = spots[wins]
-    return best, places
+    return np.where(wins, new, best), np.where(wins, places, found)
+
+
+def _write_shifted(places, first, step):
+    vector = _vector(places.real)
+
+    def instructions(builder, places, first, step):
+        first, step = (_narrow(builder, number, vector.element) for number in (first, step))
+        lane = ir.Constant(vector, list(range(vector.count)))
+        by = builder.mul(lane, _broadcast(builder, step, vector))
+        by = builder.add(by, _broadcast(builder, first, vector))
+        for r in range(places.type.count):
+            value = builder.add(builder.extract_value(places, r), by)
+            places = builder.insert_value(places, value, r)
+        return places
+
+    return places, instructions
+
+
+@in_registers(_write_shifted)
+def shifted(places, first, step):
+    """places[r, l] + first + l · step"""
+    return places + first + step * np.arange(places.shape[2])
 
 
 def _write_store_places(places, array, at, row_step):
     vector = ir.VectorType(_INT32, _vector(places.real).count)
 
     def instructions(builder, tile, pointer, at, row_step):
-        for r in range(places.rows):
-            value = builder.extract_value(tile, r)
-            if value.type != vector:
-                value = builder.trunc(value, vector)
-            row = builder.add(at, builder.mul(row_step, ir.Constant(row_step.type, r)))
-            where = builder.bitcast(builder.gep(pointer, [row]), vector.as_pointer())
-            builder.store(value, where, align=4)
+        for r, place in enumerate(_rows_of(builder, places, at, row_step)):
+            value = _narrow(builder, builder.extract_value(tile, r), vector)
+            _store(builder, value, pointer, place)
 
     return types.void, instructions
 
@@ -631,6 +623,23 @@ def store_places(places, array, at, row_step):
     """Put row r of the places, in one piece, at ``at + r · row_step`` of an int32 array."""
     for r, row in enumerate(places):
         array[at + r * row_step :][: row.size] = row.ravel()
+
+
+def _write_store_some(tile, y, to, count):
+    def instructions(builder, sums, y, to, count):
+        value = builder.extract_value(sums, 0)
+        if isinstance(tile.real, types.Integer):
+            value = _narrow(builder, value, ir.VectorType(_INT32, value.type.count))
+        _store_some(builder, value, y, to, _first_lanes(builder, value.type, count))
+
+    return types.void, instructions
+
+
+@in_registers(_write_store_some)
+def store_some(tile, y, to, count):
+    """y[to + l] = the first vector of a tile (of places: as int32), for the lanes l < count"""
+    n = min(count, tile.shape[2])
+    y[to : to + n] = tile[0, 0, :n]
 
 
 def _masked(builder, name, result, vector, *given):

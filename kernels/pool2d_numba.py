@@ -38,6 +38,7 @@ from .numba_options import (
     room_for,
 )
 from .numba_tiles import (
+    BYTES,
     add,
     aligned,
     begin_places,
@@ -54,6 +55,7 @@ from .numba_tiles import (
     odds,
     pick,
     pointer,
+    shifted,
     spread,
     store_places,
     store_some,
@@ -135,6 +137,47 @@ def maxima_of_plane(x, at, pitch, taps, begin, rows, columns, y, to, y_pitch):
 
 
 @helper
+def every(x, at, step):
+    """A vector of numbers from `at` on: of each, or of every second."""
+    if step == 1:
+        return load_tile(x, at, 0, ONE, ONE)
+    return evens(load_tile(x, at, 0, ONE, PAIR))
+
+
+@helper
+def places_of_plane(
+    x, at, pitch, taps, begin, rows, columns, y, to, y_pitch, wheres, spot, w_pitch
+):
+    """… and where in the plane they are: of equals, and of NaNs, the first"""
+    lanes, wide = lanes_of(x), columns.size_in
+    below = rows.dilation * wide - columns.taps * columns.dilation
+    piled = y_pitch == w_pitch == columns.size_out
+    left = (rows.size_out if piled else 1) * columns.size_out
+    for p in range(rows.size_out):
+        for q in range(0, columns.size_out, lanes):
+            here = at + begin[p] * pitch + q * columns.step
+            best = every(x, here, columns.step)
+            first = begin[p] * wide + q * columns.step
+            found = places = shifted(begin_places(best, (first,)), 0, columns.step)
+            for i in range(taps[p]):
+                for j in range(columns.taps):
+                    if i + j > 0:
+                        new = every(x, here + j * columns.dilation, columns.step)
+                        best, found = improve(best, found, new, places)
+                    places = shifted(places, columns.dilation, 0)
+                here += rows.dilation * pitch
+                places = shifted(places, below, 0)
+            if q + lanes <= left:  # what is too much is overwritten by the next row
+                store_tile(best, y, to + q, 0)
+                store_places(found, wheres, spot + q, 0)
+            else:
+                store_some(best, y, to + q, columns.size_out - q)
+                store_some(found, wheres, spot + q, columns.size_out - q)
+        to, spot = to + y_pitch, spot + w_pitch
+        left -= columns.size_out if piled else 0
+
+
+@helper
 def take_maxima(cells, pixel, pixels, tap, taps, begin, count, bests, width):
     """bests[pixel][channel] = the largest cell of its window"""
     lanes = lanes_of(cells)
@@ -155,13 +198,13 @@ def find_maxima(
     lanes = lanes_of(cells)
     for c in range(0, count, lanes):
         for m in range(0, pixels, len(RESULTS)):
-            windows, where = pick(pixel, RESULTS, m), pick(corner, RESULTS, m)
+            windows = pick(pixel, RESULTS, m)
             best = load_rows(cells, pick(begin, RESULTS, m), c, count - c)
             found = begin_places(best, pick(spot, RESULTS, m))
+            corners = begin_places(best, pick(corner, RESULTS, m))
             for t in range(taps):
-                best, found = improve(
-                    best, found, cells, windows, tap[t] + c, where, step[t], count - c
-                )
+                new = load_rows(cells, windows, tap[t] + c, count - c)
+                best, found = improve(best, found, new, shifted(corners, step[t], 0))
             store_tile(best, bests, m * width + c, width)
             store_places(found, wheres, m * width + c, width)
 
@@ -213,8 +256,12 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
     keep((room, room_cells, room_best, room_where))
 
 
-@kernel(FLAT, STEPS, FLAT, STEPS, AXIS, AXIS, INT, INT)
-def maximum_of_rows(x, xs, y, ys, rows, columns, channels, size, first, last):
+@kernel(
+    FLAT, STEPS, FLAT, STEPS, numbers(types.int32), STEPS, AXIS, AXIS, INT, INT, BOOL
+)  # fmt: skip
+def maximum_of_rows(
+    x, xs, y, ys, indices, places, rows, columns, channels, size, wanted, first, last
+):  # fmt: skip
     """Planes [first, last) of n·c in NCHW, columns by 1 or 2, none outside: lanes are results.
 
     A plane too near the end of the `size` numbers at x is copied to where there is room behind it.
@@ -231,14 +278,20 @@ def maximum_of_rows(x, xs, y, ys, rows, columns, channels, size, first, last):
     copy = aligned(room_plane)
     for plane in range(first, last):
         n, c = divmod(plane, channels)
-        at, to = xs.at + n * xs.n + c * xs.c, ys.at + n * ys.n + c * ys.c
-        if at + max(0, (high - 1) * xs.h) + wide + spare <= size:
-            maxima_of_plane(x, at, xs.h, taps, begin, rows, columns, y, to, ys.h)
-        else:
+        cells, at, pitch = x, xs.at + n * xs.n + c * xs.c, xs.h
+        to = ys.at + n * ys.n + c * ys.c
+        if at + max(0, (high - 1) * pitch) + wide + spare > size:
             for row in range(high):
                 for q in range(0, wide, lanes_of(x)):
-                    move(x, at + row * xs.h + q, copy, row * wide + q, wide - q)
-            maxima_of_plane(copy, 0, wide, taps, begin, rows, columns, y, to, ys.h)
+                    move(x, at + row * pitch + q, copy, row * wide + q, wide - q)
+            cells, at, pitch = copy, 0, wide
+        if wanted:
+            spot = places.at + n * places.n + c * places.c
+            places_of_plane(
+                cells, at, pitch, taps, begin, rows, columns, y, to, ys.h, indices, spot, places.h
+            )
+        else:
+            maxima_of_plane(cells, at, pitch, taps, begin, rows, columns, y, to, ys.h)
     keep((room, room_plane))
 
 
@@ -366,26 +419,39 @@ def _walk(x: Array, dims: PoolDims) -> tuple[TapAxis, TapAxis, Plan, int, float]
     return rows, columns, plan, units, work
 
 
+def _along_rows(columns: TapAxis, wanted: bool, *arrays: Array) -> bool:
+    """Windows by 1 or 2 along rows in one piece, which fill half a vector if places are wanted."""
+    lanes = BYTES // arrays[0].itemsize
+    return (
+        all(a.strides[3] == a.itemsize for a in arrays)
+        and columns.step <= 2
+        and columns.first == 0
+        and numba_cut.inside(columns)
+        and (not wanted or 2 * columns.size_out >= lanes)
+    )
+
+
 def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> None:
     if dims.n == 0:
         return
-    if indices is None:
-        rows, columns = _axes(dims)
-        along_rows = x.strides[3] == y.strides[3] == x.itemsize and columns.step <= 2
-        if along_rows and columns.first == 0 and numba_cut.inside(columns):
-            work = x.size * PER_CELL
-            memory, steps = flat(x)
-            arguments = memory, steps, *flat(y), rows, columns, dims.c, memory.size
-            numba_tasks.run(maximum_of_rows, dims.n * dims.c, work, *arguments)
-            return
-        x, y = _as_channels(x, y)
-        wheres = np.empty((0, 0, 0, 0), np.int32)
+    wanted = indices is not None
+    wheres = np.empty((1, 1, 1, 1), np.int32) if indices is None else indices
+    rows, columns = _axes(dims)
+    if _along_rows(columns, wanted, x, y, wheres):
+        memory, steps = flat(x)
+        numba_tasks.run(
+            maximum_of_rows, dims.n * dims.c, x.size * PER_CELL, memory, steps,
+            *flat(y), *flat(wheres), rows, columns, dims.c, memory.size, wanted,
+        )  # fmt: skip
+        return
+    if wanted:
+        x, y, wheres = _as_channels(x, y, wheres)
     else:
-        x, y, wheres = _as_channels(x, y, indices)
+        x, y = _as_channels(x, y)
     rows, columns, plan, units, work = _walk(x, dims)
     numba_tasks.run(
         maximum, units, work,
-        *flat(x), *flat(y), *flat(wheres), rows, columns, plan, indices is not None,
+        *flat(x), *flat(y), *flat(wheres), rows, columns, plan, wanted,
     )  # fmt: skip
 
 

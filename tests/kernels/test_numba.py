@@ -42,8 +42,10 @@ from fastconv.kernels.numba_tiles import (  # noqa: E402
     pick,
     pointer,
     rectify,
+    shifted,
     spread,
     store_places,
+    store_some,
     store_tile,
     transpose,
     transpose_some,
@@ -86,12 +88,15 @@ def continued(a, b, out, places):
 def maxima(a, b, out, places):
     x, n = pointer(a), lanes_of(pointer(a))
     best = load_rows(x, ROWS, 2, n - 1)
-    found = begin_places(best, (5, 6, 7))
+    found, corners = begin_places(best, (5, 6, 7)), begin_places(best, (100, 200, 300))
     for t in range(6):
-        best, found = improve(best, found, x, ROWS, 3 * t, (100, 200, 300), t, n - 1)
+        new = load_rows(x, ROWS, 3 * t, n - 1)
+        best, found = improve(best, found, new, shifted(corners, t, 0))
     store_tile(best, pointer(out), 0, n)
     store_tile(larger(best, load_rows(x, ROWS, 90, n)), pointer(out), 3 * n, n)
     store_places(found, pointer(places), 0, n)
+    store_some(shifted(found, 1, 3), pointer(places), 3 * n, n - 1)
+    store_some(best, pointer(out), 6 * n, n - 1)
     keep((a, b, out, places))
 
 

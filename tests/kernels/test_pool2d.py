@@ -238,21 +238,29 @@ def test_nan_wins(way, position, memory, dtype):
     assert (indices == position).all()
 
 
+@pytest.mark.parametrize("wanted", [False, True], ids=["y alone", "with indices"])
 @pytest.mark.parametrize("gap", [0, 1])
 @pytest.mark.parametrize("width", [5, 11, 37])
 @pytest.mark.parametrize("case", ["k3s2", "k2s2", "k3s1", "k3s2d2"])
 @every_way("max_pool2d")
-def test_what_lies_beside_is_not_written(way, case, width, gap, dtype):
+def test_what_lies_beside_is_not_written(way, case, width, gap, wanted, dtype):
     """Neither behind rows of a larger array nor behind the last plane: vectors are longer."""
     kernel, stride, dilation = int(case[1]), int(case[3]), int(case[5:] or 1)
-    dims = PoolDims.of((2, 3, 7, width), kernel, stride=stride, dilation=dilation)
+    padding = ((1, 0), (0, 0))  # above alone
+    dims = PoolDims.of((2, 3, 7, width), kernel, stride=stride, dilation=dilation, padding=padding)
     margins = ((1, 1), *3 * [(gap, gap)])
     inner = (slice(1, -1), *3 * [slice(gap, -gap or None)])
-    x = np.pad(integers(0, dims.x_shape, dtype), margins, constant_values=99)
+    cells = integers(0, dims.x_shape, dtype)
+    cells[np.random.default_rng(1).random(cells.shape) < 0.2] = np.nan
+    cells[0, 0] = -np.inf
+    x = np.pad(cells, margins, constant_values=99)
     y = np.pad(np.full(dims.y_shape, np.nan, dtype), margins, constant_values=99)
-    way.run(x[inner], y[inner], None, dims)
-    want, _ = expected_max(x[inner].copy(), dims)
-    assert_same(y, np.pad(want, margins, constant_values=99))
+    indices = np.pad(np.full(dims.y_shape, -1, np.int32), margins, constant_values=99)
+    way.run(x[inner], y[inner], indices[inner] if wanted else None, dims)
+    want_y, want_indices = expected_max(cells, dims)
+    assert_same(y, np.pad(want_y, margins, constant_values=99))
+    if wanted:
+        assert_same(indices, np.pad(want_indices, margins, constant_values=99))
 
 
 @every_way("max_pool2d")
