@@ -1,7 +1,8 @@
 """Pooling in Numba: blocks of channels of a band, gathered channels-last; the lanes are channels.
 
 In NCHW the images of a batch are more channels (their planes lie at equal distances), so that
-lanes are full even where an image has few.  The backward passes walk the memory as it is.
+lanes are full even where an image has few.  Maxima of windows along rows in one piece need no
+gathering: there the lanes are results.  The backward passes walk the memory as it is.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
