@@ -148,7 +148,7 @@ cdef Band band_of(Walk *k, Py_ssize_t index) noexcept nogil:
     return b
 
 
-cdef inline Py_ssize_t tasks_wanted() noexcept:
+cdef inline Py_ssize_t tasks_wanted() except -1:
     """Enough tasks that threads end together; one thread needs no more bands than fit."""
     cdef Py_ssize_t threads = get_num_threads()
     return TASKS_PER_THREAD * threads if threads > 1 else 1

@@ -70,7 +70,7 @@ cdef inline Py_ssize_t dense_work(Dense *d) noexcept:
     return d.inputs * d.filters * (4 + d.images) // 32
 
 
-cdef inline Py_ssize_t dense_parts(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t others) noexcept:
+cdef inline Py_ssize_t dense_parts(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t others) except -1:
     """A block of `size` in whole units, so that threads have two each of them, and one all."""
     cdef Py_ssize_t threads = get_num_threads()
     cdef Py_ssize_t wanted = ceil_div(2 * threads if threads > 1 else 1, others)

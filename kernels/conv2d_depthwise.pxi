@@ -543,7 +543,7 @@ cdef void pack_depthwise(Depthwise *p) noexcept nogil:
                      p.bias.at, 0, p.bias.step[0])
 
 
-cdef bint plan_depthwise(Depthwise *p, View *source, View *result) noexcept:
+cdef bint plan_depthwise(Depthwise *p, View *source, View *result) except -1:
     """Whether it pays; then how it is cut."""
     if (not depthwise_pays(p.walk) or p.walk.images == 0
             or p.h.phases * p.w.phases > MOST_PHASES):

@@ -230,7 +230,7 @@ cdef int place_filters(Planes *p) except -1:
     return 0
 
 
-cdef void cut_planes(Planes *p) noexcept:
+cdef void cut_planes(Planes *p) except *:
     """Bands that fit and suffice for the threads."""
     cdef Walk *k = p.walk
     cdef Py_ssize_t wanted = tasks_wanted()

@@ -30,7 +30,7 @@ cdef bint points_pay(Walk *k, Filters *f) noexcept:
     return dy.step[3] == 1 and dy.step[2] == k.w.size_out
 
 
-cdef void cut_points(Points *p) noexcept:
+cdef void cut_points(Points *p) except *:
     """Parts of pixels by size alone; blocks so that threads have some each: of channels first,
     as x is packed again for each block of filters."""
     cdef Walk *k = p.walk

@@ -139,7 +139,7 @@ cdef void lay_scratch(Walk *k) noexcept:
     k.scratch = k.at_sums + aligned(pixels * k.panel * k.item)
 
 
-cdef void plan(Walk *k) noexcept:
+cdef void plan(Walk *k) except *:
     """Cut the result into bands, and the panels of each where bands are few."""
     cdef Py_ssize_t wanted = tasks_wanted()
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)

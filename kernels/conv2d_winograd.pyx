@@ -337,7 +337,7 @@ cdef inline size_t row_bytes(Walk *k, Py_ssize_t columns) noexcept nogil:
     return 0 if k.in_place else reach(&k.h, 1) * reach(&k.w, columns) * k.cin * k.item
 
 
-cdef void cut_panels(Walk *k, Py_ssize_t bands) noexcept:
+cdef void cut_panels(Walk *k, Py_ssize_t bands) except *:
     """Panels in chunks, where bands alone would leave threads idle.
 
     Every chunk transforms its band's data again: some 45 % of a panel's third of products.
@@ -351,7 +351,7 @@ cdef void cut_panels(Walk *k, Py_ssize_t bands) noexcept:
             best, k.chunks = time, chunks
 
 
-cdef void plan(Winograd *g) noexcept:
+cdef void plan(Winograd *g) except *:
     """Cut the work, lay the scratch."""
     cdef Walk *k = g.walk
     cdef Py_ssize_t elements = g.n * g.n, tiles

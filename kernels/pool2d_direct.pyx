@@ -42,7 +42,7 @@ cdef Axis axis_of(object dims, int i):
     return a
 
 
-cdef void cut_tasks(Job *job, Py_ssize_t rows, Py_ssize_t columns) noexcept:
+cdef void cut_tasks(Job *job, Py_ssize_t rows, Py_ssize_t columns) except *:
     """Planes (or images) in tasks of a useful size; parts of a plane where there are few."""
     cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
     job.units = job.images if job.by_channel else job.images * job.channels

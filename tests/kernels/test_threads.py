@@ -6,10 +6,12 @@ import importlib
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastconv import kernels
 from fastconv.kernels import registry
+from fastconv.kernels.dims import ConvDims
 
 
 t = importlib.import_module("fastconv.kernels.threads")  # kernels.threads is the class in it
@@ -225,3 +227,54 @@ def test_bad_counts(machine, verb):
     for n in (1.0, "2", None, True):
         with pytest.raises(TypeError, match=rf"{verb.__name__}: n must be an int, got {n!r}"):
             verb(n)
+
+
+# --- Ctrl-C while threads are counted -----------------------------------------------------------
+
+CONV = {
+    "a walk": ((2, 16, 20, 20), (32, 16, 3, 3), 1, "direct"),
+    "few filters": ((8, 1, 28, 28), (6, 1, 5, 5), 1, "direct"),
+    "depthwise": ((2, 32, 30, 30), (32, 1, 3, 3), 32, "direct"),
+    "linear": ((64, 400, 1, 1), (120, 400, 1, 1), 1, "direct"),
+    "pointwise": ((2, 64, 30, 30), (64, 64, 1, 1), 1, "direct"),
+    "Winograd": ((4, 32, 40, 40), (32, 32, 3, 3), 1, "winograd"),
+}
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """As if Ctrl-C came while a compiled kernel asks how many threads it may use."""
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    for name in ("conv2d_direct", "conv2d_winograd", "pool2d_direct"):
+        module = pytest.importorskip(f"fastconv.kernels.{name}")
+        monkeypatch.setattr(module, "get_num_threads", interrupt)
+
+
+@pytest.mark.parametrize("verb", ["conv2d", "conv2d_dx", "conv2d_dw"])
+@pytest.mark.parametrize("layer", CONV)
+def test_an_interrupt_reaches_the_caller(interrupted, layer, verb):
+    x_shape, w_shape, groups, algorithm = CONV[layer]
+    dims = ConvDims.of(x_shape, w_shape, groups=groups)
+    x, w, dy = (np.ones(shape, "f4") for shape in (x_shape, w_shape, dims.y_shape))
+    how = {"groups": groups, "backend": "cython", "algorithm": algorithm}
+    calls = {
+        "conv2d": lambda: kernels.conv2d(x, w, **how),
+        "conv2d_dx": lambda: kernels.conv2d_dx(dy, w, x_shape, **how),
+        "conv2d_dw": lambda: kernels.conv2d_dw(dy, x, w_shape, **how),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        calls[verb]()
+
+
+def test_an_interrupt_reaches_the_caller_of_pooling(interrupted):
+    x, y = np.ones((2, 3, 60, 60), "f4"), np.ones((2, 3, 30, 30), "f4")
+    for call in (
+        lambda: kernels.max_pool2d(x, 2, backend="cython"),
+        lambda: kernels.max_pool2d_dx(y, np.zeros(y.shape, "i4"), x.shape, backend="cython"),
+        lambda: kernels.avg_pool2d_dx(y, x.shape, 2, backend="cython"),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            call()
