@@ -445,10 +445,7 @@ def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> Non
             *flat(y), *flat(wheres), rows, columns, dims.c, memory.size, wanted,
         )  # fmt: skip
         return
-    if wanted:
-        x, y, wheres = _as_channels(x, y, wheres)
-    else:
-        x, y = _as_channels(x, y)
+    x, y, wheres = _as_channels(x, y, wheres)
     rows, columns, plan, units, work = _walk(x, dims)
     numba_tasks.run(
         maximum, units, work,

@@ -237,6 +237,7 @@ CONV = {
     "depthwise": ((2, 32, 30, 30), (32, 1, 3, 3), 32, "direct"),
     "linear": ((64, 400, 1, 1), (120, 400, 1, 1), 1, "direct"),
     "pointwise": ((2, 64, 30, 30), (64, 64, 1, 1), 1, "direct"),
+    "unrolled": ((2, 16, 20, 20), (32, 16, 3, 3), 1, "im2col"),
     "Winograd": ((4, 32, 40, 40), (32, 32, 3, 3), 1, "winograd"),
 }
 
@@ -248,7 +249,7 @@ def interrupted(monkeypatch):
     def interrupt():
         raise KeyboardInterrupt
 
-    for name in ("conv2d_direct", "conv2d_winograd", "pool2d_direct"):
+    for name in ("conv2d_direct", "conv2d_im2col", "conv2d_winograd", "pool2d_direct"):
         module = pytest.importorskip(f"fastconv.kernels.{name}")
         monkeypatch.setattr(module, "get_num_threads", interrupt)
 
