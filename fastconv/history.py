@@ -29,10 +29,14 @@ class History:
     ----------
     interrupted : bool
         Whether Ctrl-C ended the training.
+    best_epoch : int or None
+        The epoch whose weights the network has, where :class:`fastconv.callbacks.EarlyStopping`
+        restored them.
     """
 
     def __init__(self) -> None:
         self.interrupted = False
+        self.best_epoch: int | None = None
         self._rows: list[dict[str, Value]] = []
 
     def append(self, **row: Value) -> None:

@@ -51,6 +51,15 @@ def _as_labels(verb: str, labels: Any, shape: tuple[int, ...]) -> Array:
     return found
 
 
+def _as_weight(verb: str, sample_weight: Any, n: int, dtype: np.dtype[Any]) -> Array:
+    weight = _as_float(verb, "sample_weight", sample_weight)
+    if weight.shape != (n,):
+        raise ShapeError(f"{verb}: sample_weight has shape {weight.shape}, but N={n} needs ({n},)")
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
+        raise ValueError(f"{verb}: sample_weight must be finite and not negative")
+    return weight.astype(dtype, copy=False)
+
+
 def _shifted(scores: Array) -> Array:
     """Scores less the largest of their row, which changes no probability.
 
@@ -83,7 +92,9 @@ def softmax(scores: Any) -> Array:
     return exps
 
 
-def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
+def softmax_cross_entropy(
+    scores: Any, labels: Any, sample_weight: Any = None
+) -> tuple[float, Array]:
     """Mean over the batch of -log(softmax(scores)[label]), and its gradient.
 
     Parameters
@@ -92,12 +103,14 @@ def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
         Before any softmax, of any size.
     labels : integer array (N,)
         The true class of each row, from 0.
+    sample_weight : array (N,), optional
+        Factors of the rows' losses; the sum is divided by N all the same.
 
     Returns
     -------
     loss : float
     dscores : array (N, classes)
-        (softmax - one-hot) / N, in the dtype of the scores.
+        (softmax - one-hot) / N, times the row's weight, in the dtype of the scores.
 
     Raises
     ------
@@ -113,22 +126,29 @@ def softmax_cross_entropy(scores: Any, labels: Any) -> tuple[float, Array]:
     if n == 0:
         raise ShapeError(f"{verb}: the mean over a batch of N=0 does not exist; give N >= 1")
     losses, dscores = kernels.softmax_cross_entropy(scores, labels)
+    if sample_weight is not None:
+        weight = _as_weight(verb, sample_weight, n, dscores.dtype)
+        losses = losses * weight
+        dscores *= weight[:, None]
     return float(losses.sum()) / n, dscores
 
 
-def mean_squared_error(y: Any, target: Any) -> tuple[float, Array]:
+def mean_squared_error(y: Any, target: Any, sample_weight: Any = None) -> tuple[float, Array]:
     """Mean over all elements of (y - target)², and its gradient.
 
     Parameters
     ----------
     y, target : array
         Of one shape (nothing is broadcast).
+    sample_weight : array (N,), optional
+        Factors of the squares, one for each index on the first axis; the sum is divided by
+        the number of elements all the same.
 
     Returns
     -------
     loss : float
     dy : array
-        2·(y - target) / size, in the dtype of y.
+        2·(y - target) / size, times the weight, in the dtype of y.
 
     Raises
     ------
@@ -147,6 +167,11 @@ def mean_squared_error(y: Any, target: Any) -> tuple[float, Array]:
     if y.size == 0:
         raise ShapeError(f"{verb}: the mean of an empty array {y.shape} does not exist")
     error = y - target.astype(y.dtype, copy=False)
-    loss = np.mean(np.square(error), dtype=np.float64)
+    squares = np.square(error)
+    if sample_weight is not None:
+        weight = _as_weight(verb, sample_weight, len(y), y.dtype)
+        weight = weight.reshape(-1, *(1,) * (y.ndim - 1))
+        squares *= weight
+        error *= weight
     error *= 2 / y.size
-    return float(loss), error
+    return float(np.mean(squares, dtype=np.float64)), error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,30 +19,68 @@ from .kernels.dims import as_int
 from .layers.base import Layer
 from .losses import softmax_cross_entropy
 from .optim import SGD
+from .prefetch import ahead
 from .progress import report, watched
 
 
 __all__ = ["Callback", "TrainingState", "evaluate", "fit"]
 
-Loss = Callable[[Array, Array], tuple[float, Array]]
-Data = tuple[Any, Any]
+Loss = Callable[..., tuple[float, Array]]
+Data = tuple[Any, Any] | tuple[Any, Any, Any]
+Augment = Callable[[Array, Any], Array]
 
 
 @dataclass
 class TrainingState:
-    """What a callback sees: the live objects, which it may change."""
+    """What a callback sees: the live objects, which it may change.
+
+    Attributes
+    ----------
+    net : Layer
+    optimizer : SGD
+    history : History
+    epoch, epochs : int
+        The epoch that runs or has just ended, from 1; how many there are to be.
+    step, steps_per_epoch : int
+        Updates done so far, over all epochs; updates of one epoch.
+    rng : numpy.random.Generator
+        Of the shuffling and the augmentation.
+    callbacks : list
+        All of this training.
+    """
 
     net: Layer
     optimizer: SGD
     history: History
-    epoch: int
+    epoch: int = 0
+    epochs: int = 1
+    step: int = 0
+    steps_per_epoch: int = 1
+    rng: Any = None
+    callbacks: Sequence[Any] = field(default=(), repr=False)
 
 
-class Callback(Protocol):
-    """An object that :func:`fit` calls."""
+class Callback:
+    """What :func:`fit` calls; any object with one of these methods will do.
+
+    One with a memory of its own also has ``state_dict()`` and ``load_state_dict(d)``, so
+    that :class:`fastconv.callbacks.Checkpoint` can keep it.
+    """
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        """Before the first epoch; in a resumed training, with everything restored."""
+
+    def before_update(self, state: TrainingState) -> None:
+        """With the gradients of a batch, before the optimizer's step."""
 
     def on_epoch_end(self, state: TrainingState) -> bool | None:
         """After each epoch, its history row written; True ends the training."""
+
+    def on_train_end(self, state: TrainingState) -> None:
+        """After the last epoch, also when a callback or Ctrl-C ended the training."""
+
+
+_HOOKS = ("on_train_begin", "before_update", "on_epoch_end", "on_train_end")
 
 
 def fit(
@@ -51,11 +90,15 @@ def fit(
     epochs: int = 10,
     batch_size: int = 64,
     validation: Data | None = None,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Iterable[Any] = (),
     seed: int | None = None,
     loss: Loss = softmax_cross_entropy,
     progress: bool = False,
     shuffle: bool = True,
+    *,
+    sample_weight: Any = None,
+    augment: Augment | None = None,
+    resume: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train a network by stochastic gradient descent.
 
@@ -70,18 +113,27 @@ def fit(
         Default: ``SGD(net.parameters(), lr=0.01, momentum=0.9)``.
     epochs, batch_size : int
         The last batch of an epoch has what is left.
-    validation : (x, y), optional
+    validation : (x, y) or (x, y, sample_weight), optional
         Measured after each epoch; never trained on.
-    callbacks : objects with ``on_epoch_end``
-        See :class:`Callback`.
+    callbacks : objects with methods of :class:`Callback`
+        See :mod:`fastconv.callbacks`.
     seed : int, optional
-        Of the shuffling and of every Dropout: the same seed, network and data give the
-        same weights, bit for bit, whatever the thread count.
+        Of the shuffling, the augmentation and every Dropout: the same seed, network and data
+        give the same weights, bit for bit, whatever the thread count.
     loss : function (scores, y) -> (loss, dscores)
+        Called as loss(scores, y, sample_weight) where there are weights.
     progress : bool
         Show a bar (with tqdm, if installed) and a line per epoch on standard error.
     shuffle : bool
         Take the examples in a new random order in each epoch.
+    sample_weight : array (N,), optional
+        Factors of the examples' losses.
+    augment : function (x, rng) -> x, optional
+        Changes a batch before it is learned, in background threads ahead of the training
+        step; see :mod:`fastconv.augment`.
+    resume : path, optional
+        Of a file of :class:`fastconv.callbacks.Checkpoint`, to go on from there with the
+        same arguments: the result has the same bits as one uninterrupted training.
 
     Returns
     -------
@@ -96,50 +148,93 @@ def fit(
     FloatingPointError
         If the loss is not finite; the weights are those before that step.
     """
-    x, y = _checked_data("fit", data)
+    if sample_weight is not None:
+        data = (*data[:2], sample_weight)
+    learning = _checked_data("fit", data)
     held_out = None if validation is None else _checked_data("fit: validation", validation)
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if as_int(value, "fit", name) < 1:
             raise ValueError(f"fit: {name} must be at least 1, got {value}")
     callbacks = _checked_callbacks(callbacks)
+    if augment is not None and not callable(augment):
+        raise TypeError(f"fit: augment must be a function (x, rng) -> x, got {augment!r}")
     order_seed, net_seed = np.random.SeedSequence(seed).spawn(2)
-    rng = np.random.default_rng(order_seed)
     if seed is not None:
         net.reseed(net_seed)
     if optimizer is None:
         optimizer = SGD(net.parameters(), lr=0.01, momentum=0.9)
-    state = TrainingState(net, optimizer, History(), 0)
+    steps = -(-len(learning[0]) // batch_size)
+    rng = np.random.default_rng(order_seed)
+    state = TrainingState(net, optimizer, History(), 0, epochs, 0, steps, rng, callbacks)
+    if resume is not None:
+        from .callbacks.checkpoint import read_checkpoint
+
+        read_checkpoint(resume, state)
+    done = state.epoch
     try:
-        for state.epoch in range(1, epochs + 1):
+        _call("on_train_begin", state)
+        for state.epoch in range(done + 1, epochs + 1):
             began, title = time.perf_counter(), f"epoch {state.epoch}/{epochs}"
-            order = rng.permutation(len(x)) if shuffle else np.arange(len(x))
-            starts = range(0, len(x), batch_size)
-            batches = [order[first : first + batch_size] for first in starts]
-            row = _epoch(state, x, y, watched(batches, title, progress), loss)
+            batches = _batches(state.rng, len(learning[0]), batch_size, shuffle)
+            ready = _examples(learning, batches, augment, state.rng)
+            taken = zip(watched(batches, title, progress), ready, strict=True)
+            row = _epoch(state, (examples for _, examples in taken), loss)
             if held_out is not None:
                 row["val_loss"], row["val_accuracy"] = evaluate(net, held_out, loss=loss)
             row["seconds"] = time.perf_counter() - began
             state.history.append(**row)
             if progress:
                 report(title, {name: row[name] for name in row if name != "epoch"})
-            stops = [callback.on_epoch_end(state) for callback in callbacks]
-            if any(stops):
+            if any(_call("on_epoch_end", state)):
                 break
     except KeyboardInterrupt:
         state.history.interrupted = True
+    with uninterrupted():
+        _call("on_train_end", state)
     return state.history
 
 
+def _call(hook: str, state: TrainingState) -> list[Any]:
+    """What each callback that has the hook returns."""
+    return [getattr(c, hook)(state) for c in state.callbacks if hasattr(c, hook)]
+
+
+def _batches(rng: Any, n: int, size: int, shuffle: bool) -> list[Array]:
+    order = rng.permutation(n) if shuffle else np.arange(n)
+    return [order[first : first + size] for first in range(0, n, size)]
+
+
+def _examples(
+    data: tuple[Array, ...], batches: Sequence[Array], augment: Augment | None, rng: Any
+) -> Iterator[tuple[Array, ...]]:
+    """(x, y) or (x, y, weight) of each batch; every batch is augmented by chance of its own."""
+    if augment is None:
+        return (tuple(a[batch] for a in data) for batch in batches)
+    seeds = rng.integers(2**63, size=len(batches))
+
+    def changed(job: tuple[Array, Any]) -> tuple[Array, ...]:
+        batch, seed = job
+        x = data[0][batch]
+        changed = np.asarray(augment(x, np.random.default_rng(seed)))
+        if len(changed) != len(x):
+            raise ShapeError(
+                f"fit: augment made {changed.shape} of a batch {x.shape}; it must keep the "
+                "number of examples, whose labels stay"
+            )
+        return changed, *(a[batch] for a in data[1:])
+
+    return ahead(changed, zip(batches, seeds, strict=True))
+
+
 def _epoch(
-    state: TrainingState, x: Array, y: Array, batches: Iterable[Array], loss: Loss
+    state: TrainingState, batches: Iterable[tuple[Array, ...]], loss: Loss
 ) -> dict[str, Any]:
     """Train on every batch once; the row of the history, without validation."""
     lr = state.optimizer.groups[0].lr
-    total, right, classified = 0.0, 0, True
-    for number, batch in enumerate(batches, 1):
-        target = y[batch]
-        scores = state.net.forward(x[batch], train=True)
-        value, dscores = loss(scores, target)
+    total, right, size, examples = 0.0, 0.0, 0.0, 0
+    for number, (x, *target) in enumerate(batches, 1):
+        scores = state.net.forward(x, train=True)
+        value, dscores = loss(scores, *target)
         if not isfinite(value):
             raise FloatingPointError(
                 f"fit: the loss is {value} in epoch {state.epoch}, batch {number}; lower lr "
@@ -147,15 +242,17 @@ def _epoch(
             )
         state.optimizer.zero_grad()
         state.net.backward_parameters(dscores)
+        _call("before_update", state)
         with uninterrupted():
             state.optimizer.step()
-        total += value * len(batch)
-        hits = _hits(scores, target)
-        right, classified = right + (hits or 0), hits is not None
+            state.step += 1
+        total, examples = total + value * len(x), examples + len(x)
+        hits = _hits(scores, *target)
+        right, size = right + hits[0], size + hits[1]
     return {
         "epoch": state.epoch,
-        "loss": total / len(x),
-        "accuracy": right / len(x) if classified else None,
+        "loss": total / examples,
+        "accuracy": right / size if size else None,
         "val_loss": None,
         "val_accuracy": None,
         "lr": lr,
@@ -170,7 +267,7 @@ def evaluate(
     Parameters
     ----------
     net : Layer
-    data : (x, y)
+    data : (x, y) or (x, y, sample_weight)
     batch_size : int
         Of the predictions; the result does not depend on it.
     loss : function (scores, y) -> (loss, dscores)
@@ -179,30 +276,35 @@ def evaluate(
     -------
     loss : float
     accuracy : float or None
-        Share of right answers; None where y does not hold classes.
+        Share of right answers, weighted where there are weights; None where y does not hold
+        classes.
 
     Raises
     ------
     ShapeError, TypeError, ValueError
         If the data cannot be used.
     """
-    x, y = _checked_data("evaluate", data)
+    x, *target = _checked_data("evaluate", data)
     scores = net.predict(x, batch_size)
-    hits = _hits(scores, y)
-    return loss(scores, y)[0], None if hits is None else hits / len(x)
+    right, size = _hits(scores, *target)
+    return loss(scores, *target)[0], right / size if size else None
 
 
-def _hits(scores: Array, y: Array) -> int | None:
-    """How many of the largest scores are those of the class; None where y has no classes."""
+def _hits(scores: Array, y: Array, weight: Array | None = None) -> tuple[float, float]:
+    """How many of the largest scores are those of the class, and of how many; (0, 0) where
+    y has no classes.  Weights count an example as so many."""
     if scores.ndim != 2 or y.ndim != 1 or y.dtype.kind not in "iu":
-        return None
-    return int(np.count_nonzero(scores.argmax(axis=1) == y))
+        return 0, 0
+    right = scores.argmax(axis=1) == y
+    if weight is None:
+        return int(np.count_nonzero(right)), len(y)
+    return float(weight[right].sum()), float(weight.sum())
 
 
-def _checked_data(who: str, data: Data) -> tuple[Array, Array]:
-    if not isinstance(data, tuple | list) or len(data) != 2:
+def _checked_data(who: str, data: Data) -> tuple[Array, ...]:
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise TypeError(f"{who}: data must be a pair (x, y), got {type(data).__name__}")
-    x, y = np.asarray(data[0]), np.asarray(data[1])
+    x, y, *weight = (np.asarray(part) for part in data)
     if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
         raise ShapeError(
             f"{who}: x {x.shape} and y {y.shape} must have one example after another on "
@@ -210,14 +312,20 @@ def _checked_data(who: str, data: Data) -> tuple[Array, Array]:
         )
     if len(x) == 0:
         raise ShapeError(f"{who}: x {x.shape} holds no examples")
-    return x, y
+    if weight and weight[0].shape != (len(x),):
+        raise ShapeError(
+            f"{who}: sample_weight {weight[0].shape} must have shape ({len(x)},), one for each "
+            f"example of x {x.shape}"
+        )
+    return x, y, *weight
 
 
-def _checked_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
+def _checked_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     found = list(callbacks)
     for callback in found:
-        if not callable(getattr(callback, "on_epoch_end", None)):
+        if not any(callable(getattr(callback, hook, None)) for hook in _HOOKS):
             raise TypeError(
-                f"fit: a callback is an object with on_epoch_end(state), got {callback!r}"
+                f"fit: a callback is an object with one of the methods {', '.join(_HOOKS)} "
+                f"(state), got {callback!r}"
             )
     return found

@@ -131,3 +131,29 @@ def test_mean_squared_error_gradient_and_dtype(rng):
 def test_mean_squared_error_refuses(y, target, error, message):
     with pytest.raises(error, match="mean_squared_error: .*" + message):
         fc.mean_squared_error(y, target)
+
+
+def test_weights_are_factors_of_the_losses(rng):
+    scores, labels = rng.normal(size=(4, 3)), np.array([0, 2, 1, 1])
+    weight = np.array([0.0, 1.0, 2.0, 0.5])
+    each = [fc.softmax_cross_entropy(scores[i : i + 1], labels[i : i + 1]) for i in range(4)]
+    loss, dscores = fc.softmax_cross_entropy(scores, labels, weight)
+    assert loss == pytest.approx(
+        sum(w * value for w, (value, _) in zip(weight, each, strict=True)) / 4
+    )
+    expected = np.concatenate([w * d / 4 for w, (_, d) in zip(weight, each, strict=True)])
+    np.testing.assert_allclose(dscores, expected, rtol=1e-12)
+
+
+def test_weights_are_factors_of_the_squares():
+    y, target = np.array([[1.0, 2.0], [3.0, 5.0]]), np.zeros((2, 2))
+    loss, dy = fc.mean_squared_error(y, target, [2, 0.5])
+    assert loss == (2 * (1 + 4) + 0.5 * (9 + 25)) / 4
+    np.testing.assert_array_equal(dy, [[1.0, 2.0], [0.75, 1.25]])
+
+
+@pytest.mark.parametrize("weight", [[1.0], [1.0, -1.0], [1.0, np.nan]])
+def test_weights_that_cannot_be(weight):
+    for loss, target in ((fc.softmax_cross_entropy, [0, 1]), (fc.mean_squared_error, np.eye(2))):
+        with pytest.raises(ValueError, match="sample_weight"):
+            loss(np.eye(2), target, weight)

@@ -300,7 +300,7 @@ def test_evaluate_does_not_depend_on_the_batch_size(data, batch_size):
         (
             {"callbacks": [print]},
             TypeError,
-            r"fit: a callback is an object with on_epoch_end\(state\), got <built-in",
+            r"fit: a callback is an object with one of the methods .*on_epoch_end.* got <built-in",
         ),
     ],
 )
@@ -312,3 +312,114 @@ def test_fit_refuses(arguments, error, message, data):
 def test_evaluate_refuses():
     with pytest.raises(fc.ShapeError, match=r"evaluate: x \(0, 3\) holds no examples"):
         fc.evaluate(fc.Linear(3, 2), (np.zeros((0, 3)), np.zeros(0, int)))
+
+
+def test_hooks_are_called_in_order(data):
+    calls = []
+
+    class Recorder(Callback):
+        def on_train_begin(self, state):
+            calls.append(("begin", state.epoch, state.step))
+
+        def before_update(self, state):
+            assert all(p.grad is not None for p in state.net.parameters())
+            calls.append(("update", state.epoch, state.step))
+
+        def on_epoch_end(self, state):
+            calls.append(("epoch", state.epoch, len(state.history)))
+
+        def on_train_end(self, state):
+            calls.append(("end", state.epoch, state.step))
+
+    fc.fit(small_net(), data, epochs=2, batch_size=25, callbacks=[Recorder()], seed=0)
+    assert calls == [
+        ("begin", 0, 0),
+        ("update", 1, 0),
+        ("update", 1, 1),
+        ("epoch", 1, 1),
+        ("update", 2, 2),
+        ("update", 2, 3),
+        ("epoch", 2, 2),
+        ("end", 2, 4),
+    ]
+
+
+def test_a_callback_sees_the_training(data):
+    seen = []
+    callback = Each(seen.append)
+    fc.fit(small_net(), data, epochs=3, batch_size=20, callbacks=[callback], seed=0)
+    assert (seen[0].epochs, seen[0].steps_per_epoch, seen[0].step) == (3, 3, 9)
+    assert seen[0].callbacks == [callback]
+
+
+def test_an_integer_weight_is_as_many_copies():
+    """In one batch, where the order of the examples does not matter; and 0 is none."""
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(6, 4)), np.array([0, 1, 2, 0, 1, 2])
+    weight = np.array([2, 1, 0, 3, 1, 1])
+    nets = [fc.models.mlp(4, 5, 3, rng=0).astype(np.float64) for _ in range(2)]
+    settings = {"epochs": 3, "shuffle": False, "seed": 0, "batch_size": 8}
+    mean = weight.mean()  # the loss is divided by the number of examples, not by the weights
+    weighted = fc.fit(nets[0], (x, y), sample_weight=weight / mean, **settings)
+    repeated = fc.fit(nets[1], (x.repeat(weight, 0), y.repeat(weight)), **settings)
+    for a, b in zip(weights(nets[0]), weights(nets[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(weighted["loss"], repeated["loss"], rtol=1e-12)
+    np.testing.assert_allclose(weighted["accuracy"], repeated["accuracy"], rtol=1e-12)
+
+
+def test_validation_is_weighted(data):
+    x, y = data
+    weight = np.where(np.arange(50) < 10, 5.0, 0.0)
+    net = small_net()
+    history = fc.fit(net, data, epochs=1, validation=(x, y, weight), seed=0)
+    assert history["val_accuracy"] == [fc.evaluate(net, (x[:10], y[:10]))[1]]
+    loss = fc.evaluate(net, (x[:10], y[:10]))[0]
+    assert history["val_loss"][0] == pytest.approx(loss, rel=1e-5)
+
+
+def noisy(x, rng):
+    return x + rng.normal(scale=0.1, size=x.shape)
+
+
+def test_augmentation_is_seeded_and_leaves_the_data_alone(data):
+    before = data[0].copy()
+    runs = []
+    for seed in (0, 0, 1):
+        net = small_net()
+        fc.fit(net, data, epochs=2, batch_size=8, augment=noisy, seed=seed)
+        runs.append(weights(net)[0])
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert not np.array_equal(runs[0], runs[2])
+    np.testing.assert_array_equal(data[0], before)
+
+
+def test_each_batch_is_augmented_by_its_own_chance_ahead_of_the_step(data):
+    draws, names = [], set()
+
+    def record(x, rng):
+        draws.append(rng.random())
+        names.add(threading.current_thread().name)
+        return x
+
+    fc.fit(small_net(), data, epochs=2, batch_size=10, augment=record, seed=0)
+    assert len(set(draws)) == len(draws) == 10
+    assert threading.main_thread().name not in names
+
+
+def test_an_error_in_the_augmentation_reaches_the_caller(data):
+    def broken(x, rng):
+        raise ZeroDivisionError("in the background")
+
+    with pytest.raises(ZeroDivisionError, match="in the background"):
+        fc.fit(small_net(), data, augment=broken)
+    with pytest.raises(fc.ShapeError, match=r"must keep the number of examples"):
+        fc.fit(small_net(), data, augment=lambda x, rng: x[1:])
+    assert not [t for t in threading.enumerate() if t.name.startswith("fastconv-ahead")]
+
+
+def test_fit_refuses_weights_of_another_length(data):
+    with pytest.raises(fc.ShapeError, match=r"sample_weight \(3,\) must have shape \(50,\)"):
+        fc.fit(small_net(), data, sample_weight=np.ones(3))
+    with pytest.raises(TypeError, match="augment must be a function"):
+        fc.fit(small_net(), data, augment=3)

@@ -1,0 +1,34 @@
+"""Work done ahead of its use, in background threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+
+__all__ = ["ahead"]
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
+
+_THREADS, _DEPTH = 2, 4  # two warp 64 digits in less than a tenth of LeNet's training step
+
+
+def ahead(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result]:
+    """The results of `work`, in order, a few of them computed before they are asked for.
+
+    An error of a job is raised where its result is taken.
+    """
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(_THREADS, "fastconv-ahead") as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(work, job))
+                if len(waiting) > _DEPTH:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
