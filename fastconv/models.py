@@ -21,7 +21,7 @@ from .layers import (
 )
 
 
-__all__ = ["alexnet", "lenet5", "mlp"]
+__all__ = ["alexnet", "lenet5", "mlp", "small_cnn"]
 
 
 def lenet5(
@@ -101,6 +101,38 @@ def alexnet(classes: int = 1000, rng: Any = None, dropout: float = 0.5) -> Seque
         ReLU(),
         Linear(4096, classes, rng=rng),
     )
+
+
+def small_cnn(
+    input_shape: tuple[int, int, int], classes: int = 10, rng: Any = None, dropout: float = 0.0
+) -> Sequential:
+    """Two 3×3 convolutions of 16 and 32 filters and a Linear layer, for images of any size.
+
+    Max pooling of 2×2 follows each convolution whose planes have more than one row and
+    column.
+
+    Parameters
+    ----------
+    input_shape : (C, H, W)
+    classes : int
+    rng : int, Generator or None
+        For the initial weights and the dropout.
+    dropout : float
+        If not 0, before the Linear layer.
+    """
+    rng = np.random.default_rng(rng)
+    channels, height, width = input_shape
+    layers: list[Layer] = []
+    for filters in (16, 32):
+        layers += [Conv2d(channels, filters, 3, padding=1, rng=rng), ReLU()]
+        if min(height, width) > 1:
+            layers.append(MaxPool2d(2))
+            height, width = height // 2, width // 2
+        channels = filters
+    layers.append(Flatten())
+    if dropout:
+        layers.append(Dropout(dropout, rng))
+    return Sequential(*layers, Linear(channels * height * width, classes, rng=rng))
 
 
 def mlp(*sizes: int, dropout: Sequence[float] | None = None, rng: Any = None) -> Sequential:

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 __all__ = ["ahead"]
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 _THREADS, _DEPTH = 2, 4  # two warp 64 digits in less than a tenth of LeNet's training step
 

@@ -26,7 +26,7 @@ from .progress import report, watched
 __all__ = ["Callback", "TrainingState", "evaluate", "fit"]
 
 Loss = Callable[..., tuple[float, Array]]
-Data = tuple[Any, Any] | tuple[Any, Any, Any]
+Data = Sequence[Any]  # (x, y) or (x, y, sample_weight)
 Augment = Callable[[Array, Any], Array]
 
 

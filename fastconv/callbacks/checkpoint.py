@@ -219,8 +219,9 @@ def _memories(state: TrainingState) -> list[Any]:
 def _generators(state: TrainingState) -> Iterator[np.random.Generator]:
     yield state.rng
     for _, layer in state.net.leaves():
-        if isinstance(getattr(layer, "rng", None), np.random.Generator):
-            yield layer.rng
+        rng = getattr(layer, "rng", None)
+        if isinstance(rng, np.random.Generator):
+            yield rng
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
