@@ -128,7 +128,7 @@ class Ensemble:
         x, y = np.asarray(data[0]), np.asarray(data[1])
         splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))
         seeds = _seeds(seed, folds + 1)
-        table = []
+        table: list[dict[str, Any]] = []
         for name, make_net in candidates.items():
             errors = []
             for (training, held), own in zip(splits, seeds[1:], strict=True):
@@ -180,7 +180,7 @@ class Ensemble:
 
     def predict(self, x: Any, batch_size: int = 256) -> Array:
         """The most probable class of each example, (N,)."""
-        return self.predict_proba(x, batch_size).argmax(axis=1)
+        return np.asarray(self.predict_proba(x, batch_size).argmax(axis=1))
 
     def accuracy(self, x: Any, y: Any) -> float:
         """Share of right answers of the average."""

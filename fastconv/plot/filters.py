@@ -1,70 +1,22 @@
-"""Pictures: learning curves, filters, and the feature maps they make.
-
-Every function returns a matplotlib Figure and, given a path, also writes it there.  The
-figures belong to nobody's global state: pyplot is not used, no window opens.
-"""
+"""The filters of convolutions, and the feature maps that they make of an image."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .files import replacing
-from .kernels import ShapeError
-from .kernels.arrays import Array
-from .layers import Conv2d, Layer, ReLU
+from ..kernels import ShapeError
+from ..kernels.arrays import Array
+from ..layers import Conv2d, Layer, ReLU
+from .figures import PathLike, figure, finished, mosaic
 
 
-if TYPE_CHECKING:
-    from .history import History
+__all__ = ["feature_maps", "filters", "filters_and_feature_maps"]
 
-__all__ = ["feature_maps", "filters", "filters_and_feature_maps", "learning_curve"]
-
-PathLike = str | os.PathLike[str]
-
-_TRAINING, _VALIDATION = "#1f6fb4", "#d1495b"
 _WEIGHTS, _MAPS, _IMAGE = "RdBu_r", "magma", "gray_r"
-_DPI = 150
 _WIDTH, _EDGE, _SCALE, _HEAD, _LARGEST_TILE = 9.0, 0.15, 0.95, 0.42, 1.35  # inches
-_GAP = 0.08  # between tiles, as part of a tile
 _MOST_FILTERS, _MOST_CHANNELS = 24, 12  # shown of a layer; a caption tells when there are more
-
-
-def learning_curve(history: History, path: PathLike | None = None) -> Any:
-    """Loss and error over the epochs, of the training and the validation part.
-
-    Parameters
-    ----------
-    history : History
-        As :func:`fastconv.fit` returns it, with at least one epoch.
-    path : path, optional
-        Where to write the picture; its suffix chooses the format.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ValueError
-        If the history holds no epoch.
-    ImportError
-        If matplotlib is not installed.
-    """
-    epochs = list(history["epoch"])
-    if not epochs:
-        raise ValueError("learning_curve: the history is empty; train for an epoch first")
-    figure = _figure(9.0, 3.8)
-    left, right = figure.subplots(1, 2)
-    _curves(left, epochs, history["loss"], history["val_loss"])
-    left.set(title="Loss", ylabel="mean loss per example")
-    _curves(right, epochs, _wrong(history["accuracy"]), _wrong(history["val_accuracy"]))
-    right.set(title="Error", ylabel="wrong answers (%)")
-    return _finished(figure, path)
 
 
 def filters(layer_or_weights: Conv2d | Array, path: PathLike | None = None) -> Any:
@@ -215,19 +167,19 @@ def _convolutions(who: str, net: Layer, x: Array) -> list[_Convolution]:
 
 def _stacked(panels: list[_Panel], path: PathLike | None) -> Any:
     """Panels below one another, laid out in inches so that equal columns stand in line."""
-    pictures = [_mosaic(panel.tiles) for panel in panels]
+    pictures = [mosaic(panel.tiles) for panel in panels]
     widths = [min(_LARGEST_TILE * p.tiles.shape[1], _WIDTH - _SCALE - _EDGE) for p in panels]
     heights = [w * p.shape[0] / p.shape[1] for w, p in zip(widths, pictures, strict=True)]
     total = sum(heights) + _HEAD * len(panels) + _EDGE
-    figure, top = _figure(_WIDTH, total, None), total
+    whole, top = figure(_WIDTH, total, None), total
     for panel, picture, width, height in zip(panels, pictures, widths, heights, strict=True):
         top -= _HEAD + height
 
         def axes(left: float, wide: float, bottom: float = top, high: float = height) -> Any:
-            return figure.add_axes((left / _WIDTH, bottom / total, wide / _WIDTH, high / total))
+            return whole.add_axes((left / _WIDTH, bottom / total, wide / _WIDTH, high / total))
 
         _draw(axes(_EDGE, width), axes(_EDGE + width + 0.1, 0.13), panel, picture)
-    return _finished(figure, path)
+    return finished(whole, path)
 
 
 def _draw(ax: Any, scale: Any, panel: _Panel, picture: Array) -> None:
@@ -241,66 +193,3 @@ def _draw(ax: Any, scale: Any, panel: _Panel, picture: Array) -> None:
     bar = ax.figure.colorbar(shown, cax=scale, label=panel.unit)
     bar.ax.locator_params(nbins=3 if len(panel.tiles) == 1 else 6)
     bar.outline.set_visible(False)
-
-
-def _mosaic(tiles: Array) -> Array:
-    """Tiles (rows, columns, height, width) as one picture, NaN between them.
-
-    Cells become squares of several pixels, so that tiles of all sizes have the same gap.
-    """
-    cell = max(1, 60 // tiles.shape[3])
-    large = tiles.astype(float).repeat(cell, axis=2).repeat(cell, axis=3)
-    rows, columns, height, width = large.shape
-    gap = max(1, round(_GAP * width))
-    spread = np.pad(large, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
-    picture = spread.transpose(0, 2, 1, 3).reshape(rows * (height + gap), columns * (width + gap))
-    return picture[:-gap, :-gap]
-
-
-def _curves(ax: Any, epochs: list[Any], training: Sequence[Any], validation: Sequence[Any]) -> None:
-    """Both lines, on a logarithmic axis where their values allow it."""
-    style = {"marker": "o", "markersize": 3.5, "linewidth": 1.6}
-    lines = [("training", training, _TRAINING), ("validation", validation, _VALIDATION)]
-    lines = [line for line in lines if None not in line[1]]
-    for label, values, colour in lines:
-        ax.plot(epochs, values, label=label, color=colour, **style)
-    if lines:
-        ax.legend(frameon=False)
-        if min(min(values) for _, values, _ in lines) > 0:
-            _logarithmic(ax.yaxis)
-    ax.set_xlabel("epoch")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.grid(which="both", color="#dddddd", linewidth=0.6)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _logarithmic(axis: Any) -> None:
-    """A logarithmic axis with plain numbers (1, 2, 5, 10 …) beside its lines."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axis.axes.set_yscale("log")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _wrong(accuracy: Sequence[Any]) -> list[Any]:
-    """Accuracies (None where not measured) as per cent of wrong answers."""
-    return [None if a is None else 100 * (1 - a) for a in accuracy]
-
-
-def _figure(width: float, height: float, layout: Any = "constrained") -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'fastconv[plot]'") from error
-    return Figure(figsize=(width, height), layout=layout, dpi=_DPI)
-
-
-def _finished(figure: Any, path: PathLike | None) -> Any:
-    """The figure, written to `path` if there is one."""
-    if path is not None:
-        suffix = Path(path).suffix.lstrip(".") or "png"
-        with replacing(path) as file:
-            figure.savefig(file, format=suffix)
-    return figure

@@ -1,0 +1,166 @@
+"""The results of a search for hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..kernels.arrays import Array
+from .figures import TRAINING, VALIDATION, PathLike, figure, finished, tidy
+
+
+__all__ = ["search_results"]
+
+Row = tuple[dict[str, Any], float, float]  # setting, mean error (NaN if it failed), spread
+
+
+def search_results(table: Any, path: PathLike | None = None) -> Any:
+    """The error of every setting: a curve, a map, or dots for each of several parameters.
+
+    One parameter of numbers is a curve with its spread; two parameters of which every
+    combination is there are a map; else each parameter has a panel of dots.  The best is
+    marked; settings that failed are left out and counted.
+
+    Parameters
+    ----------
+    table : list of dict, or dict
+        ``SearchResult.table`` of :mod:`fastconv.search`, or scikit-learn's ``cv_results_``,
+        whose scores are shown as 1 - score.
+    path : path, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ValueError
+        If no setting was measured, or settings have no parameters.
+    ImportError
+        If matplotlib is not installed.
+    """
+    rows = _from_scikit_learn(table) if isinstance(table, Mapping) else _from_search(table)
+    measured = [row for row in rows if np.isfinite(row[1])]
+    names = list(dict.fromkeys(name for setting, _, _ in rows for name in setting))
+    if not measured or not names:
+        raise ValueError("search_results: the table has no setting that was measured")
+    values = {name: _ordered(row[0].get(name) for row in measured) for name in names}
+    varied = [name for name in names if len(values[name]) > 1] or names[:1]
+    best = min(measured, key=lambda row: row[1])
+    if len(varied) == 1:
+        picture = _curve(measured, varied[0], values, best)
+    elif len(varied) == 2 and len(measured) == len(values[varied[0]]) * len(values[varied[1]]):
+        picture = _map(measured, varied, values, best)
+    else:
+        picture = _dots(measured, varied, values, best)
+    failed = len(rows) - len(measured)
+    title = ", ".join(f"{name} {_text(best[0].get(name))}" for name in varied)
+    note = f"; {failed} of {len(rows)} settings failed" if failed else ""
+    picture.suptitle(f"best: {title}, error {best[1]:.3g}{note}", fontsize="medium")
+    return finished(picture, path)
+
+
+def _from_search(table: Any) -> list[Row]:
+    def number(value: Any) -> float:
+        return np.nan if value is None else float(value)
+
+    return [
+        (dict(row["setting"]), number(row["mean_error"]), number(row["std_error"])) for row in table
+    ]
+
+
+def _from_scikit_learn(table: Mapping[str, Any]) -> list[Row]:
+    columns = (table["params"], table["mean_test_score"], table["std_test_score"])
+    return [(dict(p), 1 - float(m), float(s)) for p, m, s in zip(*columns, strict=True)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _ordered(values: Any) -> list[Any]:
+    """Each value once: numbers by size, others as they come."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return sorted(found) if all(map(_is_number, found)) else found
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _positions(ax: Any, name: str, values: list[Any]) -> dict[Any, float]:
+    """Where each value stands on the horizontal axis, which is labelled for it."""
+    ax.set_xlabel(name)
+    if all(map(_is_number, values)):
+        if values[0] > 0 and values[-1] / values[0] >= 10:
+            ax.set_xscale("log")
+        return {_key(value): float(value) for value in values}
+    ax.set_xticks(range(len(values)), [_text(v) for v in values], rotation=30, ha="right")
+    return {_key(value): float(i) for i, value in enumerate(values)}
+
+
+def _key(value: Any) -> Any:
+    return str(value)  # settings may be lists, which are no keys
+
+
+def _curve(rows: list[Row], name: str, values: dict[str, list[Any]], best: Row) -> Any:
+    picture = figure(6.0, 3.8)
+    ax = picture.subplots()
+    where = _positions(ax, name, values[name])
+    points = sorted((where[_key(s.get(name))], mean, std) for s, mean, std in rows)
+    x, mean, std = (np.array(column) for column in zip(*points, strict=True))
+    ax.errorbar(x, mean, std, color=TRAINING, marker="o", markersize=4, capsize=3, linewidth=1.4)
+    ax.plot(where[_key(best[0].get(name))], best[1], "o", color=VALIDATION, markersize=8)
+    ax.set_ylabel("mean validation error")
+    tidy(ax)
+    return picture
+
+
+def _map(rows: list[Row], names: list[str], values: dict[str, list[Any]], best: Row) -> Any:
+    down, right = (values[name] for name in names)
+    errors = np.full((len(down), len(right)), np.nan)
+
+    def cell(setting: dict[str, Any]) -> tuple[int, int]:
+        return down.index(setting[names[0]]), right.index(setting[names[1]])
+
+    for setting, mean, _ in rows:
+        errors[cell(setting)] = mean
+    picture = figure(2.6 + 0.75 * len(right), 1.9 + 0.5 * len(down))
+    ax = picture.subplots()
+    shown = ax.imshow(errors, cmap="viridis_r", aspect="auto")
+    middle = _middle(errors)
+    for place, error in np.ndenumerate(errors):
+        colour = "black" if error < middle else "white"
+        weight = "bold" if place == cell(best[0]) else "normal"
+        style = {"ha": "center", "va": "center", "fontsize": "small", "fontweight": weight}
+        ax.text(place[1], place[0], f"{error:.3g}", color=colour, **style)
+    ax.set_xticks(range(len(right)), [_text(v) for v in right])
+    ax.set_yticks(range(len(down)), [_text(v) for v in down])
+    ax.set(xlabel=names[1], ylabel=names[0])
+    bar = picture.colorbar(shown, ax=ax, label="mean validation error")
+    bar.outline.set_visible(False)
+    return picture
+
+
+def _middle(errors: Array) -> float:
+    return float((np.nanmin(errors) + np.nanmax(errors)) / 2)
+
+
+def _dots(rows: list[Row], names: list[str], values: dict[str, list[Any]], best: Row) -> Any:
+    picture = figure(max(4.0, 2.8 * len(names)), 3.4)
+    grid = picture.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for ax, name in zip(grid, names, strict=True):
+        where = _positions(ax, name, values[name])
+        for setting, mean, _ in rows:
+            chosen = setting is best[0]
+            style = {"color": VALIDATION if chosen else TRAINING, "markersize": 8 if chosen else 4}
+            ax.plot(where[_key(setting.get(name))], mean, "o", zorder=3 if chosen else 2, **style)
+        tidy(ax)
+    grid[0].set_ylabel("mean validation error")
+    return picture
