@@ -1,5 +1,6 @@
 """The command: what it prints, writes, and says when something is wrong."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from fastconv import cli
 
 
 MNIST = Path(__file__).parents[3] / "shared" / "data" / "mnist.npz"
-FILES = {"model.npz", "history.json", "learning-curve.png", "filters.png"}
+FILES = {"model.npz", "model.json", "history.json", "learning-curve.png", "filters.png"}
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def test_the_command_leaves_the_process_as_it_was(train):
 def test_shifted_copies():
     x = np.zeros((2, 1, 4, 4), np.float32)
     x[0, 0, 1, 2], x[1, 0, 0, 0] = 1, 2
-    shifted, y = cli._with_shifts(x, np.array([7, 8]))
+    shifted, y = cli.train._with_shifts(x, np.array([7, 8]))
     assert shifted.shape == (10, 1, 4, 4) and y.tolist() == [7, 8] * 5
     places = {tuple(np.argwhere(image[0])[0]) for image in shifted[0::2]}
     assert places == {(1, 2), (0, 2), (2, 2), (1, 1), (1, 3)}
@@ -113,13 +114,14 @@ def test_the_learning_rate_falls_along_half_a_cosine(train, tmp_path):
 
 
 def test_without_matplotlib(train, tmp_path, capsys, monkeypatch):
-    find = cli.importlib.util.find_spec
+    find = importlib.util.find_spec
     hidden = {"matplotlib", "safetensors"}
     monkeypatch.setattr(
-        cli.importlib.util, "find_spec", lambda name: None if name in hidden else find(name)
+        importlib.util, "find_spec", lambda name: None if name in hidden else find(name)
     )
     assert train("--epochs", "1", "--quiet") == 0
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"model.npz", "history.json"}
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert written == {"model.npz", "model.json", "history.json"}
     err = capsys.readouterr().err
     assert "learning-curve.png" in err and "filters.png" in err
     assert "pip install 'fastconv[plot]'" in err
@@ -209,3 +211,189 @@ def test_lenet_reads_99_of_100_digits_of_mnist(tmp_path, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result["test_digits"] == 10_000
     assert result["test_accuracy"] >= 0.99
+
+
+@pytest.fixture
+def model(train, tmp_path):
+    """Trained on the bright rows, with layers that shift the weights' names."""
+    assert train("--epochs", "6", "--batch-size", "20", "--quiet", "--dropout", "0.1") == 0
+    return tmp_path / "out" / "model.npz"
+
+
+def picture(path, digit, size=28, ink=255):
+    """A bright row for the digit, as in `data`, on the opposite ground."""
+    pillow = pytest.importorskip("PIL.Image")
+    pixels = np.full((28, 28), 255 - ink, np.uint8)
+    pixels[2 * digit + 4] = ink
+    pillow.fromarray(pixels).resize((size, size), pillow.Resampling.NEAREST).save(path)
+    return str(path)
+
+
+def test_predict_reads_image_files(model, tmp_path, capsys):
+    files = [picture(tmp_path / f"{d}.png", d, 28 + 28 * (d % 2)) for d in range(10)]
+    capsys.readouterr()
+    assert cli.main(["predict", str(model), "--json", "--top", "2", *files]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["file"] for row in found] == files
+    best = [row["classes"][0]["class"] for row in found]
+    assert sum(a == b for a, b in zip(best, range(10), strict=True)) >= 9
+    for row in found:
+        chances = [c["probability"] for c in row["classes"]]
+        assert len(chances) == 2 and 1 >= chances[0] >= chances[1] >= 0
+    # the same numbers as the network's own
+    net = fc.models.lenet5(dropout=0.1)
+    net.load_state_dict(fc.load(model))
+    x = np.zeros((1, 1, 28, 28))
+    x[..., 10, :] = 1
+    assert found[3]["classes"][0]["class"] in range(10)
+    expected = fc.softmax(net(x)).max()
+    assert cli.main(["predict", str(model), picture(tmp_path / "x.png", 3)]) == 0
+    line = capsys.readouterr().out
+    assert line.startswith(f"{tmp_path / 'x.png'}: ") and f"({expected:.1%})" in line
+
+
+def test_predict_inverts_ink_on_paper(model, tmp_path, capsys):
+    white, black = picture(tmp_path / "w.png", 4), picture(tmp_path / "b.jpg", 4, ink=0)
+    capsys.readouterr()
+
+    def best(*arguments):
+        assert cli.main(["predict", str(model), "--json", *arguments]) == 0
+        return json.loads(capsys.readouterr().out)[0]["classes"][0]
+
+    a, b = best(white), best("--invert", black)
+    assert a["class"] == b["class"]
+    assert a["probability"] == pytest.approx(b["probability"], abs=0.1)  # JPEG loses a little
+
+
+def error_of(capsys, *arguments):
+    assert cli.main(list(map(str, arguments))) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("fastconv: error: ")
+    return lines[0]
+
+
+def test_predict_says_what_is_wrong(model, tmp_path, capsys):
+    capsys.readouterr()
+    image = picture(tmp_path / "a.png", 1)
+    assert "none.npz" in error_of(capsys, "predict", tmp_path / "none.npz", image)
+    assert "none.png" in error_of(capsys, "predict", model, tmp_path / "none.png")
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    message = error_of(capsys, "predict", model, text)
+    assert message.endswith("text.png is not an image that Pillow can read")
+    other = tmp_path / "other.npz"
+    fc.save(fc.models.mlp(4, 2), other)
+    message = error_of(capsys, "predict", other, image)
+    assert "other.npz does not hold the weights of lenet5: load_state_dict: " in message
+    (tmp_path / "other.json").write_text("[]")
+    assert "does not describe a network" in error_of(capsys, "predict", other, image)
+    (tmp_path / "other.json").write_text('{"architecture": "mlp:4-3", "classes": [0, 1]}')
+    assert "weights of mlp:4-3" in error_of(capsys, "predict", other, image)
+
+
+def test_summary(capsys):
+    assert cli.main(["summary"]) == 0
+    assert capsys.readouterr().out == str(fc.models.lenet5().summary((1, 28, 28))) + "\n"
+    assert cli.main(["summary", "mlp:784-100-10", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["parameters"] == 79510
+    assert [row["parameters"] for row in found["layers"]] == [0, 78500, 0, 1010]
+    assert cli.main(["summary", "lenet5", "--input", "1x36x36"]) == 2
+    assert "fastconv: error: " in capsys.readouterr().err
+    message = error_of(capsys, "summary", "resnet")
+    assert message.endswith("use lenet5, alexnet, or mlp:784-100-10 with sizes of your own")
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["summary", "--input", "28"])
+        cli.main(["summary", "--input", "ax3"])
+    assert stop.value.code == 2
+
+
+def test_search(tmp_path, data, capsys):
+    pytest.importorskip("sklearn")
+    options = ["search", "--data", data, "--out", tmp_path / "found", "--epochs", "2"]
+    options += ["--architecture", "mlp", "--grid", "hidden=2,20-10", "--grid", "lr=0.0001,0.1"]
+    options = list(map(str, [*options, "--reshuffles", "2", "--json"]))
+    assert cli.main(options) == 0
+    out, err = capsys.readouterr()
+    assert "4 settings × 2 reshuffles = 8 trainings, and one of the winner" in err
+    found = json.loads(out)
+    assert found["best"] == {"hidden": [20, 10], "lr": 0.1}
+    assert found == json.loads((tmp_path / "found" / "table.json").read_text())
+    assert found["validation_error"] == min(row["mean_error"] for row in found["table"])
+    assert 0 <= found["test_error"] <= 1
+    pytest.importorskip("matplotlib")
+    assert (tmp_path / "found" / "search.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(options) == 0  # nothing is trained twice
+    out, err = capsys.readouterr()
+    assert "(8 of them done before)" in err
+    assert json.loads(out)["table"] == found["table"]
+    assert cli.main([o for o in options if o != "--json"]) == 0
+    assert "* smallest mean validation error" in capsys.readouterr().out
+    message = error_of(capsys, *options, "--quiet", "--seed", "1")
+    assert "is of a search with other" in message
+
+
+def test_search_at_random_takes_so_many(tmp_path, data, capsys):
+    pytest.importorskip("sklearn")
+    options = ["search", "--data", data, "--out", tmp_path, "--epochs", "1", "--quiet", "--json"]
+    options += ["--grid", "lr=0.1,0.2,0.3", "--grid", "l2=0,1e-4", "--random", "2"]
+    options += ["--reshuffles", "1", "--architecture", "mlp", "--digits", "40"]
+    assert cli.main(list(map(str, options))) == 0
+    assert len(json.loads(capsys.readouterr().out)["table"]) == 2
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ("rate=1", "'rate=1' must be NAME=VALUE,VALUE with NAME of lr,"),
+        ("lr", "must be NAME=VALUE"),
+        ("lr=a", "'a' are not values of lr"),
+        ("hidden=4-", "'4-' are not values of hidden"),
+    ],
+)
+def test_search_checks_its_grid_at_once(grid, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["search", "--grid", grid])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_early_stopping_takes_its_digits_from_the_training_part(train, tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    archive = dict(np.load(tmp_path / "mnist.npz"))
+    for name in ("x_train", "y_train"):
+        archive[name] = np.concatenate([archive[name]] * 3)  # a tenth has every class
+    np.savez(tmp_path / "more.npz", **archive)
+    options = ["--data", str(tmp_path / "more.npz"), "--early-stopping", "2", "--epochs", "30"]
+    assert train(*options, "--no-shifts", "--lr", "0.1", "--json", "--batch-size", "20") == 0
+    result = json.loads(capsys.readouterr().out)
+    curve = result["history"]["val_loss"]
+    assert result["best_epoch"] == np.argmin(curve) + 1
+    assert result["test_digits"] == 20
+    assert result["test_loss"] not in curve  # which are of training digits
+
+
+def test_checkpoints_and_resume(train, tmp_path, capsys):
+    pytest.importorskip("cv2")
+    kept = tmp_path / "kept"
+    # Three epochs of which the last two come from the file: the schedule is that of three.
+    whole = ["--epochs", "3", "--quiet", "--augment", "--checkpoints", str(kept)]
+    assert train(*whole) == 0
+    first = fc.load(tmp_path / "out" / "model.npz")
+    assert {path.name for path in kept.iterdir()} == {
+        "last.npz",
+        *(f"epoch-000{i}.npz" for i in (1, 2, 3)),
+    }
+    assert train(*whole, "--resume", str(kept / "epoch-0001.npz")) == 0
+    second = fc.load(tmp_path / "out" / "model.npz")
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert train("--quiet", "--resume", str(kept / "none.npz")) == 2
+
+
+@pytest.mark.parametrize("name", ["train", "predict", "search", "summary", "info"])
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert name == "info" or f"fastconv {name}" in out.partition("examples:")[2]
