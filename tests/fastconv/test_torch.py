@@ -166,3 +166,41 @@ def test_losses(rng):
     loss, dy = fc.mean_squared_error(scores, target)
     assert loss == pytest.approx(expected.item())
     np.testing.assert_allclose(dy, t.grad.numpy(), atol=1e-12)
+
+
+def torch_alexnet(classes):
+    """Its layers in their places; PyTorch, too, divides alpha by size."""
+
+    def norm():
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+
+    return nn.Sequential(
+        *(nn.Conv2d(3, 96, 11, 4), nn.ReLU(), nn.MaxPool2d(3, 2), norm()),
+        *(nn.Conv2d(96, 256, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2), norm()),
+        *(nn.Conv2d(256, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 384, 3, padding=1), nn.ReLU()),
+        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, 2)),
+        *(nn.Flatten(), nn.Dropout(0.0), nn.Linear(9216, 4096), nn.ReLU()),
+        *(nn.Dropout(0.0), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, classes)),
+    )
+
+
+@pytest.mark.skipif("cython" not in fc.available_backends(), reason="minutes without it")
+def test_alexnet_has_the_same_loss_over_twenty_steps():
+    """Real digits at AlexNet's size, momentum and L2, no dropout: its masks are each one's own."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    x, labels = datasets.load_digits(return_X_y=True)
+    x = np.kron((x[:4] / 16).reshape(4, 1, 8, 8), np.ones((3, 29, 29)))[:, :, :227, :227]
+    x, labels = x.astype(np.float32), labels[:4]
+    ours = fc.models.alexnet(classes=10, rng=0, dropout=0.0)
+    theirs = torch_alexnet(10)
+    theirs.load_state_dict(tensors(ours.state_dict()))
+    settings = {"lr": 1e-3, "momentum": 0.9}
+    sgd = fc.SGD(ours.parameters(), l2=5e-4, **settings)
+    weights = [p for name, p in theirs.named_parameters() if name.endswith("weight")]
+    biases = [p for name, p in theirs.named_parameters() if name.endswith("bias")]
+    groups = [{"params": weights, "weight_decay": 5e-4}, {"params": biases}]
+    losses = losses_of_twenty_steps(ours, sgd, x, labels)
+    expected = their_losses(theirs, torch.optim.SGD(groups, **settings), x, labels)
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-3)
+    assert losses[-1] < losses[0] / 2
