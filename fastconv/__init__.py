@@ -129,6 +129,8 @@ if TYPE_CHECKING:
         pretraining,
         regularisation,
         search,
+    )
+    from . import (
         sklearn as sklearn,
     )
 

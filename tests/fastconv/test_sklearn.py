@@ -14,7 +14,7 @@ import fastconv as fc
 
 sklearn = pytest.importorskip("sklearn")
 
-from joblib import Parallel, delayed  # noqa: E402
+from joblib import Parallel, cpu_count, delayed, parallel_config  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import (  # noqa: E402
     GridSearchCV,
@@ -127,6 +127,18 @@ def test_architectures(rows):
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"clip_norm": 0}, "max_norm must be positive"),
         ({"dtype": "float16"}, "dtype must be float32 or float64"),
+        ({"image_shape": 8}, r"image_shape=8 is not \(H, W\) or \(C, H, W\) of the 64"),
+        ({"image_shape": (-8, -8)}, r"image_shape=\(-8, -8\) is not"),
+        ({"hidden": 50}, r"hidden=50 must be a sequence of sizes, e.g. \(100,\)"),
+        ({"init": "orthogonal"}, "init='orthogonal' is unknown; use one of"),
+        ({"init": "zeros", "architecture": [fc.Linear(64, 10)]}, "init='zeros' is for the archi"),
+        ({"architecture": lambda *_: None}, "must return a Layer, got NoneType"),
+        ({"callbacks": None}, r"callbacks must be a sequence, \(\) for none, got None"),
+        ({"class_weight": {0: -1}}, "class_weight={0: -1} must hold finite numbers, none negative"),
+        ({"class_weight": dict.fromkeys(range(10), 0)}, "and not 0 for every class of y"),
+        ({"early_stopping": True, "validation_fraction": 50}, "validation_fraction must be a num"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, "without an example of each class"),
+        ({"n_threads": 0}, "threads"),
     ],
 )
 def test_settings_that_cannot_be(settings, message, rows):
@@ -234,6 +246,88 @@ def test_warm_start_goes_on(rows):
         warm.fit(x, np.full(len(x), 77))
 
 
+def test_each_partial_fit_draws_anew(rows):
+    """With a seed too: else each call had the shuffling, dropout and augmentation of the first."""
+    x, y, *_ = rows
+
+    def drawn():
+        draws = []
+
+        def augment(images, rng):
+            draws.append((images[0].tobytes(), rng.integers(2**60)))
+            return images
+
+        found = quick(augment=augment, batch_size=len(x))
+        for _ in range(3):
+            found.partial_fit(x, y)
+        return draws
+
+    first = drawn()
+    assert [len(set(column)) for column in zip(*first, strict=True)] == [3, 3]
+    assert first == drawn()
+
+
+def test_a_warm_start_obeys_the_settings_of_now(rows):
+    x, y, *_ = rows
+    found = quick(epochs=1, warm_start=True, l2=0.0).fit(x, y)
+    before, velocities = found.net_.state_dict(), found.optimizer_.state_dict()
+    found.set_params(lr=0.0).fit(x, y)
+    for name, weight in found.net_.state_dict().items():
+        np.testing.assert_array_equal(weight, before[name])
+    assert found.optimizer_.state_dict().keys() == velocities.keys()
+    assert found.set_params(momentum=0.0).fit(x, y).optimizer_.state_dict() == {}
+    assert found.set_params(momentum=0.5).partial_fit(x, y).optimizer_.groups[0].momentum == 0.5
+
+
+def test_partial_fit_keeps_the_velocities(rows):
+    x, y, *_ = rows
+    found = quick().partial_fit(x, y)
+    before = found.optimizer_.state_dict()
+    found.set_params(lr=0.0, momentum=0.999, clip_norm=1e-9, l2=0.0).partial_fit(x, y)
+    steps = -(-len(x) // found.batch_size)
+    for name, velocity in found.optimizer_.state_dict().items():
+        np.testing.assert_allclose(velocity, before[name] * 0.999**steps, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("random_state", [0, None, np.random.RandomState(0)])
+def test_warm_starts_validate_on_the_same_part(random_state, rows):
+    """Else what one fit has learned would validate the next."""
+    x, y, *_ = rows
+    seen = []
+
+    class Recorder(CNNClassifier):
+        def _split(self, *arguments):
+            parts = super()._split(*arguments)
+            seen.append(parts[3][0].tobytes())
+            return parts
+
+    found = Recorder(early_stopping=True, warm_start=True, epochs=1, random_state=random_state)
+    found.fit(x, y).fit(x, y)
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("architecture", ["mlp", "cnn"])
+def test_init_draws_the_weights(architecture, rows):
+    x, y, *_ = rows
+
+    def weights(init):
+        untrained = {"epochs": 1, "lr": 0.0, "l2": 0.0, "image_shape": (8, 8)}
+        net = quick(architecture=architecture, init=init, **untrained).fit(x, y).net_
+        return [p.read for name, p in net.named_parameters() if name.endswith("weight")]
+
+    for he, xavier in zip(weights("he_normal"), weights("xavier_normal"), strict=True):
+        np.testing.assert_allclose(he.std() / xavier.std(), 2**0.5, rtol=1e-5)
+        assert he.std() == pytest.approx((2 / he[0].size) ** 0.5, rel=0.15)
+    assert not any(weight.any() for weight in weights("zeros"))
+    assert all((weight == 3).all() for weight in weights(lambda shape, rng: np.full(shape, 3.0)))
+
+
+def test_init_can_be_searched(rows):
+    x, y, *_ = rows
+    grid = {"init": ["zeros", "he_normal"]}  # from zeros, a ReLU network learns biases at most
+    assert GridSearchCV(quick(epochs=3), grid, cv=2).fit(x, y).best_params_ == {"init": "he_normal"}
+
+
 def test_regression(rng):
     x = rng.uniform(-1, 1, (400, 3))
     y = 1000 + 500 * x[:, 0] ** 2 - 300 * x[:, 1]  # far from 0 and 1
@@ -285,15 +379,43 @@ def test_pipeline_and_curves(rows):
     assert scores[1][1].mean() > scores[1][0].mean()
 
 
-def threads_of_a_worker():
-    return fc.get_num_threads()
-
-
 def test_workers_share_the_processors():
-    """joblib's processes, each with its part of the threads."""
+    """joblib's processes, each with its part of the threads, or as many as it is told."""
+    ask = delayed(fc.get_num_threads)
+    share = max(1, cpu_count() // 2)
+    assert Parallel(n_jobs=2)(ask() for _ in range(4)) == [share] * 4
+    with parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        assert Parallel()(ask() for _ in range(4)) == [1] * 4
+
+
+def test_n_threads_limits_training_and_prediction(rows):
+    x, y, x_test, _ = rows
+    seen = []
+
+    class Spy(fc.ReLU):
+        def forward(self, x, train=False):
+            seen.append((train, fc.get_num_threads()))
+            return super().forward(x, train)
+
+    def layers(shape, outputs, rng):
+        return fc.Sequential(fc.Linear(64, 8, rng=rng), Spy(), fc.Linear(8, outputs, rng=rng))
+
     whole = fc.get_num_threads()
-    found = Parallel(n_jobs=2)(delayed(threads_of_a_worker)() for _ in range(4))
-    assert all(threads <= max(1, whole // 2) for threads in found)
+    found = [
+        quick(architecture=layers, epochs=1, n_threads=n).fit(x, y).predict_proba(x_test)
+        for n in (1, None)
+    ]
+    assert set(seen) == {(train, n) for train in (True, False) for n in (1, whole)}
+    np.testing.assert_array_equal(*found)
+
+
+def test_threads_train_side_by_side(rows):
+    """joblib's threads: the same scores as one after the other."""
+    x, y, *_ = rows
+    estimator = quick(epochs=2, n_threads=1)
+    alone = cross_val_score(estimator, x, y, cv=3)
+    with parallel_config("threading", n_jobs=2):
+        np.testing.assert_array_equal(cross_val_score(estimator, x, y, cv=3), alone)
 
 
 def test_ctrl_c_is_not_swallowed(rows):
