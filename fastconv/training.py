@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from .history import History
+from .hooks import HOOKS, Callback, TrainingState
 from .interrupts import uninterrupted
 from .kernels import ShapeError
 from .kernels.arrays import Array
@@ -28,59 +28,6 @@ __all__ = ["Callback", "TrainingState", "evaluate", "fit"]
 Loss = Callable[..., tuple[float, Array]]
 Data = Sequence[Any]  # (x, y) or (x, y, sample_weight)
 Augment = Callable[[Array, Any], Array]
-
-
-@dataclass
-class TrainingState:
-    """What a callback sees: the live objects, which it may change.
-
-    Attributes
-    ----------
-    net : Layer
-    optimizer : SGD
-    history : History
-    epoch, epochs : int
-        The epoch that runs or has just ended, from 1; how many there are to be.
-    step, steps_per_epoch : int
-        Updates done so far, over all epochs; updates of one epoch.
-    rng : numpy.random.Generator
-        Of the shuffling and the augmentation.
-    callbacks : list
-        All of this training.
-    """
-
-    net: Layer
-    optimizer: SGD
-    history: History
-    epoch: int = 0
-    epochs: int = 1
-    step: int = 0
-    steps_per_epoch: int = 1
-    rng: Any = None
-    callbacks: Sequence[Any] = field(default=(), repr=False)
-
-
-class Callback:
-    """What :func:`fit` calls; any object with one of these methods will do.
-
-    One with a memory of its own also has ``state_dict()`` and ``load_state_dict(d)``, so
-    that :class:`fastconv.callbacks.Checkpoint` can keep it.
-    """
-
-    def on_train_begin(self, state: TrainingState) -> None:
-        """Before the first epoch; in a resumed training, with everything restored."""
-
-    def before_update(self, state: TrainingState) -> None:
-        """With the gradients of a batch, before the optimizer's step."""
-
-    def on_epoch_end(self, state: TrainingState) -> bool | None:
-        """After each epoch, its history row written; True ends the training."""
-
-    def on_train_end(self, state: TrainingState) -> None:
-        """After the last epoch, also when a callback or Ctrl-C ended the training."""
-
-
-_HOOKS = ("on_train_begin", "before_update", "on_epoch_end", "on_train_end")
 
 
 def fit(
@@ -146,7 +93,8 @@ def fit(
     ShapeError, TypeError, ValueError
         If data or settings cannot be used.
     FloatingPointError
-        If the loss is not finite; the weights are those before that step.
+        If the loss is not finite; the weights are those before that step, or what
+        EarlyStopping restores.
     """
     if sample_weight is not None:
         data = (*data[:2], sample_weight)
@@ -171,8 +119,8 @@ def fit(
 
         read_checkpoint(resume, state)
     done = state.epoch
+    _call("on_train_begin", state)
     try:
-        _call("on_train_begin", state)
         for state.epoch in range(done + 1, epochs + 1):
             began, title = time.perf_counter(), f"epoch {state.epoch}/{epochs}"
             batches = _batches(state.rng, len(learning[0]), batch_size, shuffle)
@@ -189,8 +137,9 @@ def fit(
                 break
     except KeyboardInterrupt:
         state.history.interrupted = True
-    with uninterrupted():
-        _call("on_train_end", state)
+    finally:
+        with uninterrupted():
+            _call("on_train_end", state)
     return state.history
 
 
@@ -323,9 +272,9 @@ def _checked_data(who: str, data: Data) -> tuple[Array, ...]:
 def _checked_callbacks(callbacks: Iterable[Any]) -> list[Any]:
     found = list(callbacks)
     for callback in found:
-        if not any(callable(getattr(callback, hook, None)) for hook in _HOOKS):
+        if not any(callable(getattr(callback, hook, None)) for hook in HOOKS):
             raise TypeError(
-                f"fit: a callback is an object with one of the methods {', '.join(_HOOKS)} "
+                f"fit: a callback is an object with one of the methods {', '.join(HOOKS)} "
                 f"(state), got {callback!r}"
             )
     return found

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..hooks import Callback, TrainingState
 from ..kernels.arrays import Array
 from ..kernels.dims import as_int
 from ..optim import Group
 from ..state import load, save
-from ..training import Callback, TrainingState
 from .monitor import Monitor
 
 

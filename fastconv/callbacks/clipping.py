@@ -6,7 +6,7 @@ from math import inf, isfinite, sqrt
 
 import numpy as np
 
-from ..training import Callback, TrainingState
+from ..hooks import Callback, TrainingState
 
 
 __all__ = ["ClipGradients"]

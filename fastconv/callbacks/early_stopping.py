@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from ..hooks import Callback, TrainingState
 from ..kernels.arrays import Array
 from ..kernels.dims import as_int
-from ..training import Callback, TrainingState
 from .monitor import Monitor
 
 
@@ -17,8 +17,8 @@ __all__ = ["EarlyStopping"]
 class EarlyStopping(Callback):
     """End a training after `patience` epochs without improvement; the best weights return.
 
-    They do whichever way the training ends: by patience, after its last epoch, by Ctrl-C
-    (Prechelt 1998, "Early Stopping - But When?").
+    They do whichever way the training ends: by patience, after its last epoch, by Ctrl-C,
+    by an error (Prechelt 1998, "Early Stopping - But When?").
 
     Parameters
     ----------

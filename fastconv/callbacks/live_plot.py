@@ -7,7 +7,7 @@ import importlib.util
 import os
 from typing import Any
 
-from ..training import Callback, TrainingState
+from ..hooks import Callback, TrainingState
 
 
 __all__ = ["LivePlot"]

@@ -8,7 +8,7 @@ import os
 
 from ..files import replacing
 from ..history import COLUMNS, History
-from ..training import Callback, TrainingState
+from ..hooks import Callback, TrainingState
 
 
 __all__ = ["CSVHistory", "JSONHistory"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import cos, inf, pi, prod
 from typing import Any
 
+from ..hooks import Callback, TrainingState
 from ..kernels.dims import as_int
-from ..training import Callback, TrainingState
 from .monitor import Monitor
 
 

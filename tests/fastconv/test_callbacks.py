@@ -136,6 +136,24 @@ def test_ctrl_c_returns_the_best_weights_too(data):
     assert_same_bits(weights(net), kept[1])
 
 
+def test_a_training_that_diverges_returns_the_best_weights_too(data):
+    kept = []
+
+    class Spoil(Callback):
+        def on_epoch_end(self, state):
+            kept.append(weights(state.net))
+            if state.epoch == 2:
+                state.net.parameters()[0].value[...] = np.nan
+
+    net = net_of()
+    sgd = fc.SGD(net.parameters(), lr=0.1)
+    best = EarlyStopping("loss")
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 3"):
+        fc.fit(net, data, sgd, callbacks=[best, CosineLR(), Spoil()], seed=0)
+    assert_same_bits(weights(net), kept[best.best_epoch - 1])
+    assert sgd.groups[0].lr == 0.1
+
+
 @pytest.mark.parametrize(
     "schedule, rates",
     [
