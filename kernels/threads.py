@@ -110,6 +110,10 @@ def _register() -> None:
     threadpoolctl.register(FastconvController)
 
 
+if "threadpoolctl" in sys.modules:  # a limit may be set before the first count
+    _register()
+
+
 def get_num_threads() -> int:
     """The number of threads that the next kernel call may use."""
     if not _registered and "threadpoolctl" in sys.modules:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -202,6 +204,18 @@ def test_threads_is_for_this_thread_alone(machine):
         other.start()
         other.join()
     assert seen == [64]
+
+
+def test_threadpoolctl_limits_before_the_first_count():
+    pytest.importorskip("threadpoolctl")
+    if registry.backend_why_not("cython"):
+        pytest.skip(registry.backend_why_not("cython"))
+    code = (
+        "import threadpoolctl, fastconv as fc\n"
+        "with threadpoolctl.threadpool_limits(1): print(fc.get_num_threads())"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 def test_threadpoolctl_limits_and_puts_back(machine):
