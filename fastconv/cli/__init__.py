@@ -17,7 +17,7 @@ from .common import INTERRUPTED
 __all__ = ["main"]
 
 # What a user can cause; anything else is a bug and shows its traceback.
-_USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError)
+_USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError, MemoryError)
 
 _EXAMPLES = """\
 examples:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib.util
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -25,16 +27,17 @@ trained on all of them, and tested once on digits that no setting has seen.
 Settings: lr, momentum, l2, l1, max_norm, dropout, epochs, batch_size, and hidden (sizes
 of the hidden layers of an mlp, such as 100 or 100-50).
 
-Writes into the folder DIR:
+Writes into the folder DIR (another one for each search):
   progress.jsonl   every finished training; the same command goes on from there
   table.json       the settings and their errors
+  table.csv        the same for a spreadsheet
   search.png       the same as a picture, if matplotlib is installed"""
 
 _EXAMPLES = """\
   fastconv search --grid lr=0.01,0.1
-  fastconv search --grid hidden=4,8,16,32,64 --architecture mlp --digits 1000
-  fastconv search --grid lr=0.01,0.03,0.1 --grid l2=0,0.001 --reshuffles 2 --jobs 2
-  fastconv search --grid lr=0.01,0.03,0.1 --grid dropout=0,0.25,0.5 --random 4 --json"""
+  fastconv search --grid hidden=4,8,16,32,64 --architecture mlp --digits 1000 --out hidden
+  fastconv search --grid lr=0.01,0.03,0.1 --grid l2=0,0.001 --jobs 2 --out l2
+  fastconv search --grid lr=0.01,0.1 --grid dropout=0,0.25,0.5 --random 4 --json --out random"""
 
 _WHOLE = {"epochs", "batch_size"}
 _NAMES = ("lr", "momentum", "l2", "l1", "max_norm", "dropout", "hidden", "epochs", "batch_size")
@@ -86,9 +89,9 @@ def _value(name: str, text: str) -> Any:
 
 def _run(options: Any) -> int:
     from ..datasets import mnist
-    from ..search import search
     from ..sklearn import CNNClassifier
 
+    settings = _settings(options)
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     (x, y), test = mnist(options.data)
@@ -98,17 +101,7 @@ def _run(options: Any) -> int:
     estimator = CNNClassifier(
         options.architecture, epochs=options.epochs, random_state=options.seed
     )
-    found = search(
-        estimator,
-        _settings(options),
-        (x, y),
-        test,
-        reshuffles=options.reshuffles,
-        n_jobs=options.jobs,
-        seed=options.seed,
-        resume=folder / "progress.jsonl",
-        progress=not options.quiet,
-    )
+    found = _search(options, estimator, settings, (x, y), test, folder / "progress.jsonl")
     result = {
         "best": found.best["setting"],
         "validation_error": found.best["mean_error"],
@@ -116,6 +109,7 @@ def _run(options: Any) -> int:
         "table": found.table,
     }
     write_text(folder / "table.json", result)
+    write_text(folder / "table.csv", _csv(found.table))
     if importlib.util.find_spec("matplotlib") is not None:
         found.plot(folder / "search.png")
     else:
@@ -124,12 +118,59 @@ def _run(options: Any) -> int:
     return 0
 
 
+def _search(
+    options: Any, estimator: Any, settings: Any, learning: Any, test: Any, log: Path
+) -> Any:
+    from ..search import search
+
+    try:
+        return search(
+            estimator,
+            settings,
+            learning,
+            test,
+            reshuffles=options.reshuffles,
+            n_jobs=options.jobs,
+            seed=options.seed,
+            resume=log,
+            progress=not options.quiet,
+        )
+    except RuntimeError as error:  # no setting could be trained
+        raise ValueError(str(error)) from error
+    except ValueError as error:
+        other = "resume=" in str(error)
+        raise ValueError(f"{error}; --out DIR is for another path" if other else error) from error
+    except KeyboardInterrupt:
+        say(f"what is finished is in {log}; the same command goes on from there")
+        raise
+
+
+def _csv(table: list[dict[str, Any]]) -> str:
+    """A line for each setting: its values, its error and the spread of that, its time."""
+    names = list(table[0]["setting"])
+    measures = ["mean_error", "std_error", "seconds", "failure"]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow([*names, *measures])
+    for row in table:
+        values = (_plain(row["setting"][name]) for name in names)
+        lines.writerow([*values, *(row[measure] for measure in measures)])
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """As it is written in --grid."""
+    return "-".join(map(str, value)) if isinstance(value, tuple) else value
+
+
 def _settings(options: Any) -> list[dict[str, Any]]:
     from sklearn.model_selection import ParameterGrid, ParameterSampler
 
     grid = dict(options.grid)
     if len(grid) < len(options.grid):
         raise ValueError("--grid names a setting twice; give all its values in one")
+    if "hidden" in grid and options.architecture != "mlp":
+        raise ValueError("--grid hidden=… is for --architecture mlp; other networks have none")
     if options.random is None:
         return list(ParameterGrid(grid))
     count = min(options.random, len(ParameterGrid(grid)))

@@ -163,7 +163,9 @@ def _callbacks(options: Any) -> list[Any]:
     if options.early_stopping:
         found.append(EarlyStopping(patience=options.early_stopping))
     if options.checkpoints:
-        found.append(Checkpoint(options.checkpoints))
+        # without a validation part val_loss is of the test digits, which must choose nothing
+        monitor = "val_loss" if options.early_stopping else "loss"
+        found.append(Checkpoint(options.checkpoints, monitor=monitor))
     return found
 
 
@@ -190,7 +192,12 @@ def _write(folder: Path, net: Sequential, history: History, image: Any) -> list[
     for path in files:
         save(net, path)
     has_dropout = any(isinstance(layer, Dropout) for layer in net)
-    about = {"architecture": "lenet5", "dropout": has_dropout, "classes": list(range(10))}
+    about = {
+        "architecture": "lenet5",
+        "dropout": has_dropout,
+        "classes": list(range(10)),
+        "input_shape": image.shape,
+    }
     for name, value in (("model.json", about), ("history.json", history.as_dict())):
         files.append(folder / name)
         write_text(files[-1], value)

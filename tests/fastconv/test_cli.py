@@ -1,5 +1,6 @@
 """The command: what it prints, writes, and says when something is wrong."""
 
+import csv
 import importlib.util
 import json
 import os
@@ -280,15 +281,130 @@ def test_predict_says_what_is_wrong(model, tmp_path, capsys):
     text = tmp_path / "text.png"
     text.write_text("no picture")
     message = error_of(capsys, "predict", model, text)
-    assert message.endswith("text.png is not an image that Pillow can read")
+    assert "text.png is not an image that Pillow can read: " in message
     other = tmp_path / "other.npz"
     fc.save(fc.models.mlp(4, 2), other)
     message = error_of(capsys, "predict", other, image)
-    assert "other.npz does not hold the weights of lenet5: load_state_dict: " in message
+    assert "other.npz does not hold the weights of lenet5 (" in message
+    assert "other.json, which would name another, is not there): load_state_dict: " in message
     (tmp_path / "other.json").write_text("[]")
     assert "does not describe a network" in error_of(capsys, "predict", other, image)
     (tmp_path / "other.json").write_text('{"architecture": "mlp:4-3", "classes": [0, 1]}')
     assert "weights of mlp:4-3" in error_of(capsys, "predict", other, image)
+    (tmp_path / "other.json").write_text('{"architecture": "mlp:4-2", "classes": [0, 1, 2]}')
+    assert "3 classes, but mlp:4-2 has 2 outputs" in error_of(capsys, "predict", other, image)
+    (tmp_path / "other.json").write_text(
+        '{"architecture": "mlp:4-2", "classes": [0, 1], "input_shape": [0]}'
+    )
+    assert "does not describe a network" in error_of(capsys, "predict", other, image)
+
+
+def test_predict_names_pillow_where_it_is_missing(model, tmp_path, capsys, monkeypatch):
+    image = picture(tmp_path / "a.png", 1)
+    capsys.readouterr()
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    assert "pip install 'fastconv[images]'" in error_of(capsys, "predict", model, image)
+
+
+def test_an_image_of_too_many_pixels_is_an_error(model, tmp_path, capsys, monkeypatch):
+    image = picture(tmp_path / "a.png", 1)
+    capsys.readouterr()
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 28 * 28 // 2 - 1)
+    assert "a.png is not an image that Pillow can read: " in error_of(
+        capsys, "predict", model, image
+    )
+
+
+def pixels_of(path, invert=False):
+    """What predict makes of a file for a network that reads (1, 28, 28)."""
+    [(name, x)] = cli.images.read_images(path, (1, 28, 28), invert)
+    assert name == str(path) and x.shape == (1, 28, 28) and x.dtype == np.float32
+    return x[0]
+
+
+def test_pictures_of_every_mode_are_read_alike(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    grey = np.zeros((28, 28), np.uint8)
+    grey[2:5, 3:20] = 200
+    path = tmp_path / "a.png"
+    wide = (grey.astype(np.uint16) * 257).reshape(28, 28)
+    clear = np.stack([255 * np.ones_like(grey)] * 3 + [grey], axis=2)
+    for pixels in (grey, wide, np.stack([grey] * 3, axis=2), clear):
+        pillow.fromarray(pixels).save(path)
+        np.testing.assert_allclose(pixels_of(path), grey / 255, atol=1e-6)
+    clear[..., :3] = 0  # black ink on nothing, which is paper
+    pillow.fromarray(clear).save(path)
+    np.testing.assert_allclose(pixels_of(path, invert=True), grey / 255, atol=1e-6)
+    turned = pillow.Exif()
+    turned[0x0112] = 3  # held upside down
+    pillow.fromarray(grey).save(path, exif=turned)
+    np.testing.assert_allclose(pixels_of(path), grey[::-1, ::-1] / 255, atol=1e-6)
+
+
+def test_predict_reads_arrays(model, tmp_path, data, capsys):
+    x = np.load(data)["x_test"]
+    np.save(tmp_path / "raw.npy", x)
+    np.savez(tmp_path / "scaled.npz", x=x[:, None] / 255)
+    np.save(tmp_path / "one.npy", x[3])
+    capsys.readouterr()
+    files = [str(tmp_path / name) for name in ("raw.npy", "scaled.npz", "one.npy")]
+    assert cli.main(["predict", str(model), "--json", *files]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found[3]["file"] == f"{files[0]}[3]" and found[-1]["file"] == files[2]
+    raw, scaled, one = ([r["classes"] for r in found][i] for i in (slice(20), slice(20, 40), -1))
+    for a, b in zip([*raw, raw[3]], [*scaled, one], strict=True):
+        assert [c["class"] for c in a] == [c["class"] for c in b]
+        assert a[0]["probability"] == pytest.approx(b[0]["probability"], rel=1e-5)
+    net = fc.models.lenet5(dropout=0.1)
+    net.load_state_dict(fc.load(model))
+    best = net.predict(x[:, None] / 255).argmax(axis=1)
+    assert [c[0]["class"] for c in raw] == best.tolist()
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.zeros((3, 27, 28)), "has shape (3, 27, 28); it must be (1, 28, 28) or"),
+        (np.zeros((0, 28, 28)), "has shape (0, 28, 28)"),
+        (np.full((28, 28), 2.0), "has values from 2.0 to 2.0; they must be in [0, 1]"),
+        (np.full((28, 28), np.nan), "has values from nan"),
+        (np.full((28, 28), "a"), "holds <U1; it must hold numbers"),
+        (None, "does not hold an array of numbers: "),
+    ],
+)
+def test_predict_checks_arrays(tmp_path, array, message, capsys):
+    path, model = tmp_path / "x.npy", tmp_path / "model.npz"
+    fc.save(fc.models.lenet5(), model)
+    if array is None:
+        path.write_text("no array")
+    else:
+        np.save(path, array)
+    assert message in error_of(capsys, "predict", model, path)
+
+
+def test_predict_with_other_networks(tmp_path, capsys):
+    """Flat inputs take square images; channels and class names are those of model.json."""
+    image = picture(tmp_path / "a.png", 4)
+    for net, about in (
+        (fc.models.mlp(784, 3, rng=1), {"architecture": "mlp:784-3"}),
+        (
+            fc.models.lenet5(3, 3, rng=1),
+            {"architecture": "lenet5", "input_shape": [3, 28, 28]},
+        ),
+    ):
+        fc.save(net, tmp_path / "m.npz")
+        about["classes"] = ["cat", "dog", "owl"]
+        (tmp_path / "m.json").write_text(json.dumps(about))
+        assert cli.main(["predict", str(tmp_path / "m.npz"), "--json", image]) == 0
+        [found] = json.loads(capsys.readouterr().out)
+        x = np.zeros((1, 3 if "input_shape" in about else 1, 28, 28))
+        x[:, :, 12] = 1
+        chances = fc.softmax(net.predict(x))[0]
+        assert found["classes"][0]["class"] == about["classes"][chances.argmax()]
+        assert found["classes"][0]["probability"] == pytest.approx(chances.max(), rel=1e-5)
+    fc.save(fc.models.mlp(5, 3), tmp_path / "m.npz")
+    (tmp_path / "m.json").write_text('{"architecture": "mlp:5-3", "classes": [0, 1, 2]}')
+    assert "reads (5,), which no image" in error_of(capsys, "predict", tmp_path / "m.npz", image)
 
 
 def test_summary(capsys):
@@ -303,9 +419,22 @@ def test_summary(capsys):
     message = error_of(capsys, "summary", "resnet")
     assert message.endswith("use lenet5, alexnet, or mlp:784-100-10 with sizes of your own")
     with pytest.raises(SystemExit) as stop:
-        cli.main(["summary", "--input", "28"])
         cli.main(["summary", "--input", "ax3"])
     assert stop.value.code == 2
+    assert "'ax3' must be sizes such as 1x28x28" in capsys.readouterr().err
+
+
+def test_summary_of_a_trained_model(tmp_path, capsys):
+    path, net = tmp_path / "m.npz", fc.models.lenet5(7, 3)
+    fc.save(net, path)
+    about = {"architecture": "lenet5", "classes": list(range(7)), "input_shape": [3, 28, 28]}
+    (tmp_path / "m.json").write_text(json.dumps(about))
+    assert cli.main(["summary", "--model", str(path)]) == 0
+    assert capsys.readouterr().out == str(net.summary((3, 28, 28))) + "\n"
+    assert cli.main(["summary", "--model", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["architecture"] == "lenet5"
+    assert "not both" in error_of(capsys, "summary", "lenet5", "--model", path)
+    assert "none.npz" in error_of(capsys, "summary", "--model", tmp_path / "none.npz")
 
 
 def test_search(tmp_path, data, capsys):
@@ -321,6 +450,10 @@ def test_search(tmp_path, data, capsys):
     assert found == json.loads((tmp_path / "found" / "table.json").read_text())
     assert found["validation_error"] == min(row["mean_error"] for row in found["table"])
     assert 0 <= found["test_error"] <= 1
+    head, *rows = csv.reader((tmp_path / "found" / "table.csv").read_text().splitlines())
+    assert head == ["hidden", "lr", "mean_error", "std_error", "seconds", "failure"]
+    assert [row[:2] for row in rows] == [[h, r] for h in ("2", "20-10") for r in ("0.0001", "0.1")]
+    assert [float(row[2]) for row in rows] == [row["mean_error"] for row in found["table"]]
     pytest.importorskip("matplotlib")
     assert (tmp_path / "found" / "search.png").read_bytes().startswith(b"\x89PNG")
     assert cli.main(options) == 0  # nothing is trained twice
@@ -330,7 +463,7 @@ def test_search(tmp_path, data, capsys):
     assert cli.main([o for o in options if o != "--json"]) == 0
     assert "* smallest mean validation error" in capsys.readouterr().out
     message = error_of(capsys, *options, "--quiet", "--seed", "1")
-    assert "is of a search with other" in message
+    assert "is of a search with other" in message and "--out DIR" in message
 
 
 def test_search_at_random_takes_so_many(tmp_path, data, capsys):
@@ -340,6 +473,15 @@ def test_search_at_random_takes_so_many(tmp_path, data, capsys):
     options += ["--reshuffles", "1", "--architecture", "mlp", "--digits", "40"]
     assert cli.main(list(map(str, options))) == 0
     assert len(json.loads(capsys.readouterr().out)["table"]) == 2
+
+
+def test_search_says_what_is_wrong(tmp_path, data, capsys):
+    pytest.importorskip("sklearn")
+    options = ["search", "--data", data, "--out", tmp_path, "--quiet", "--grid"]
+    assert "for --architecture mlp" in error_of(capsys, *options, "hidden=4")
+    message = error_of(capsys, *options, "lr=-1,-2", "--reshuffles", "1")
+    assert "each of the 2 settings failed in a training" in message
+    assert "a setting twice" in error_of(capsys, *options, "lr=1", "--grid", "lr=2")
 
 
 @pytest.mark.parametrize(
@@ -389,6 +531,12 @@ def test_checkpoints_and_resume(train, tmp_path, capsys):
     second = fc.load(tmp_path / "out" / "model.npz")
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert train("--quiet", "--resume", str(kept / "none.npz")) == 2
+
+
+@pytest.mark.parametrize("more, column", [([], "loss"), (["--early-stopping", "2"], "val_loss")])
+def test_the_test_digits_choose_no_checkpoint(more, column):
+    options = cli._parser().parse_args(["train", "--checkpoints", "kept", *more])
+    assert cli.train._callbacks(options)[-1]._monitor.column == column
 
 
 @pytest.mark.parametrize("name", ["train", "predict", "search", "summary", "info"])
