@@ -24,8 +24,11 @@ def main() -> None:
     parser.add_argument("path", help="mnist.npz, or a folder of IDX files")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, help="default: as many as there are processors")
     parser.add_argument("--out", default="lenet-mnist.npz", help="where the weights go")
     options = parser.parse_args()
+    if options.threads is not None:
+        fc.set_num_threads(options.threads)
 
     (x, y), test = fc.datasets.mnist(options.path)
     held = len(x) // 10

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..hooks import Callback, TrainingState
+from ..interrupts import uninterrupted
 from ..kernels.arrays import Array
 from ..kernels.dims import as_int
 from ..optim import Group
@@ -28,6 +29,7 @@ __all__ = ["Checkpoint", "load_checkpoint_weights", "read_checkpoint", "write_ch
 
 PathLike = str | os.PathLike[str]
 
+_META = {"epoch", "step", "history", "groups", "generators", "callbacks", "memories"}
 _SETTINGS = [f.name for f in fields(Group) if f.name not in ("parameters", "velocities")]
 
 
@@ -46,6 +48,8 @@ class Checkpoint(Callback):
     monitor : str
         A column of :class:`fastconv.History` that tells which are the best; accuracies
         are to rise, all else to fall.
+    mode : "min", "max" or None
+        Whether the column is to fall or to rise, where that is not as said above.
 
     Attributes
     ----------
@@ -59,11 +63,17 @@ class Checkpoint(Callback):
         with a memory comes behind this one: it would be written before it has seen the epoch.
     """
 
-    def __init__(self, folder: PathLike, keep: int = 3, monitor: str = "val_loss") -> None:
+    def __init__(
+        self,
+        folder: PathLike,
+        keep: int = 3,
+        monitor: str = "val_loss",
+        mode: str | None = None,
+    ) -> None:
         if as_int(keep, "Checkpoint", "keep") < 0:
             raise ValueError(f"Checkpoint: keep must be at least 0, got {keep}")
         self.folder, self.keep = Path(folder), keep
-        self._monitor = Monitor("Checkpoint", monitor)
+        self._monitor = Monitor("Checkpoint", monitor, mode)
         self._best: list[tuple[float, int]] = []  # (value, epoch), best first
 
     @property
@@ -84,8 +94,14 @@ class Checkpoint(Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         if not len(state.history):
             self._best = []
+        # A training resumed into another folder, or from an older file, misses some of them.
+        self._best = [(value, epoch) for value, epoch in self._best if self._path(epoch).exists()]
 
     def on_epoch_end(self, state: TrainingState) -> None:
+        with uninterrupted():  # so that best_paths are files that are there
+            self._write(state)
+
+    def _write(self, state: TrainingState) -> None:
         before = self.best_paths
         if self.keep:
             value = self._monitor.read(state.history)
@@ -116,6 +132,8 @@ def write_checkpoint(state: TrainingState, path: PathLike) -> None:
     ------
     OSError, ValueError
         If the file cannot be written.
+    TypeError
+        If a callback remembers what is neither an array nor JSON.
     """
     arrays = _prefixed("net.", state.net.state_dict())
     arrays |= _prefixed("optimizer.", state.optimizer.state_dict())
@@ -134,7 +152,7 @@ def write_checkpoint(state: TrainingState, path: PathLike) -> None:
         "callbacks": [type(c).__name__ for c in _memories(state)],
         "memories": memories,
     }
-    text = json.dumps(meta).encode()
+    text = json.dumps(meta, default=_plain).encode()
     save({**arrays, "meta": np.frombuffer(text, np.uint8)}, path)
 
 
@@ -159,8 +177,8 @@ def read_checkpoint(path: PathLike, state: TrainingState) -> None:
     state.net.load_state_dict(_without("net.", arrays))
     state.optimizer.load_state_dict(_without("optimizer.", arrays))
     for group, settings in zip(state.optimizer.groups, meta["groups"], strict=True):
-        for name, value in settings.items():
-            setattr(group, name, value)
+        for name in settings.keys() & set(_SETTINGS):  # a file may hold any names
+            setattr(group, name, settings[name])
     for rng, found in zip(_generators(state), meta["generators"], strict=True):
         rng.bit_generator.state = found
     for i, (callback, memory) in enumerate(zip(_memories(state), meta["memories"], strict=True)):
@@ -186,11 +204,25 @@ def load_checkpoint_weights(path: PathLike) -> dict[str, Array]:
 
 def _read(path: PathLike) -> tuple[dict[str, Array], dict[str, Any]]:
     arrays = load(path)
-    if "meta" not in arrays:
+    try:
+        meta = json.loads(arrays.pop("meta").tobytes())
+    except (KeyError, ValueError):
+        meta = None
+    if not isinstance(meta, dict) or not meta.keys() >= _META:
         raise ValueError(
             f"checkpoint: {path} was not written by Checkpoint; weights alone are read by fc.load"
         )
-    return arrays, json.loads(arrays.pop("meta").tobytes())
+    return arrays, meta
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as JSON has them; some generators have arrays in their state."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(
+        f"Checkpoint: a callback's state_dict() holds {value!r}; it must hold arrays, and numbers, "
+        "texts, lists and dictionaries of them"
+    )
 
 
 def _check_same(path: PathLike, state: TrainingState, meta: dict[str, Any]) -> None:

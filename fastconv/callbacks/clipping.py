@@ -7,6 +7,7 @@ from math import inf, isfinite, sqrt
 import numpy as np
 
 from ..hooks import Callback, TrainingState
+from .settings import as_number
 
 
 __all__ = ["ClipGradients"]
@@ -27,16 +28,16 @@ class ClipGradients(Callback):
 
     Raises
     ------
-    ValueError
-        If `max_norm` is not positive.
+    TypeError, ValueError
+        If `max_norm` is not a positive number.
     FloatingPointError
         In training, if a gradient is not finite; the weights are those before that step.
     """
 
     def __init__(self, max_norm: float) -> None:
-        if not 0 < max_norm < inf:
+        self.max_norm = as_number("ClipGradients", "max_norm", max_norm)
+        if not 0 < self.max_norm < inf:
             raise ValueError(f"ClipGradients: max_norm must be positive, got {max_norm}")
-        self.max_norm = max_norm
         self.last_norm: float | None = None
 
     def before_update(self, state: TrainingState) -> None:

@@ -6,9 +6,11 @@ from math import inf
 from typing import Any
 
 from ..hooks import Callback, TrainingState
+from ..interrupts import uninterrupted
 from ..kernels.arrays import Array
 from ..kernels.dims import as_int
 from .monitor import Monitor
+from .settings import as_min_delta
 
 
 __all__ = ["EarlyStopping"]
@@ -28,6 +30,8 @@ class EarlyStopping(Callback):
         Epochs without improvement after which the training ends.
     min_delta : float
         What an improvement must exceed.
+    mode : "min", "max" or None
+        Whether the column is to fall or to rise, where that is not as said above.
 
     Attributes
     ----------
@@ -45,14 +49,17 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str | None = None,
     ) -> None:
         if as_int(patience, "EarlyStopping", "patience") < 1:
             raise ValueError(f"EarlyStopping: patience must be at least 1, got {patience}")
-        if not 0 <= min_delta < inf:
-            raise ValueError(f"EarlyStopping: min_delta must be 0 or greater, got {min_delta}")
-        self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
-        self._monitor = Monitor("EarlyStopping", monitor)
+        self.monitor, self.patience, self.mode = monitor, patience, mode
+        self.min_delta = as_min_delta("EarlyStopping", min_delta)
+        self._monitor = Monitor("EarlyStopping", monitor, mode)
         self._forget()
 
     def _forget(self) -> None:
@@ -71,8 +78,9 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, state: TrainingState) -> bool:
         value = self._monitor.read(state.history)
         if self.best_epoch is None or value < self._best - self.min_delta:
-            self._best, self.best_epoch = value, state.epoch
-            self._weights = state.net.state_dict()
+            with uninterrupted():  # a best epoch with the weights of another would be worse
+                self._weights = state.net.state_dict()
+                self._best, self.best_epoch = value, state.epoch
         stop = state.epoch - self.best_epoch >= self.patience
         self.stopped_epoch = state.epoch if stop else None
         return stop

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from pathlib import Path
 from typing import Any
 
 from ..hooks import Callback, TrainingState
@@ -19,8 +20,9 @@ class LivePlot(Callback):
     Parameters
     ----------
     path : path, optional
-        Of a picture, replaced each time; most viewers show the new one at once.  Without
-        it the curve is shown in the notebook that runs this.
+        Of a picture, replaced each time; most viewers show the new one at once.  Its folder
+        is made if it is not there.  Without a path the curve is shown in the notebook that
+        runs this.
 
     Raises
     ------
@@ -31,11 +33,13 @@ class LivePlot(Callback):
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         if path is None and importlib.util.find_spec("IPython") is None:
             raise ImportError("LivePlot: without a path this needs IPython; give path='curve.png'")
-        self.path = path
+        self.path = None if path is None else Path(path)
         self._shown: Any = None
 
     def on_train_begin(self, state: TrainingState) -> None:
         self._shown = None
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, state: TrainingState) -> None:
         from .. import plot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+from pathlib import Path
 
 from ..files import replacing
 from ..history import COLUMNS, History
@@ -18,7 +19,10 @@ class _Record(Callback):
     """Rewrites a file after each epoch: it is small, and never half written."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path
+        self.path = Path(path)
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # or fail before an epoch is spent
 
     def on_epoch_end(self, state: TrainingState) -> None:
         with replacing(self.path) as file:
@@ -34,7 +38,7 @@ class CSVHistory(_Record):
     Parameters
     ----------
     path : path
-        Replaced if it is there.
+        Replaced if it is there; its folder is made if it is not.
     """
 
     def text(self, history: History) -> str:
@@ -51,7 +55,7 @@ class JSONHistory(_Record):
     Parameters
     ----------
     path : path
-        Replaced if it is there.
+        Replaced if it is there; its folder is made if it is not.
     """
 
     def text(self, history: History) -> str:

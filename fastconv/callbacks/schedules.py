@@ -12,6 +12,7 @@ from typing import Any
 from ..hooks import Callback, TrainingState
 from ..kernels.dims import as_int
 from .monitor import Monitor
+from .settings import as_min_delta, as_number
 
 
 __all__ = ["CosineLR", "ExponentialLR", "ReduceOnPlateau", "Schedule", "StepLR", "WarmUp"]
@@ -97,9 +98,7 @@ class CosineLR(Schedule):
 
     def __init__(self, final: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= final <= 1:
-            raise ValueError(f"CosineLR: final must satisfy 0 <= final <= 1, got {final}")
-        self.final = final
+        self.final = _share("CosineLR", "final", final)
 
     def on_epoch_end(self, state: TrainingState) -> None:
         falling = (1 + cos(pi * state.epoch / state.epochs)) / 2
@@ -120,7 +119,7 @@ class ReduceOnPlateau(Schedule):
     min_delta : float
         What an improvement must exceed.
     smallest : float
-        Below this the whole factor does not go.
+        In [0, 1]; below this the product of the reductions does not go.
     """
 
     def __init__(
@@ -135,7 +134,8 @@ class ReduceOnPlateau(Schedule):
         who = "ReduceOnPlateau"
         self.reduction = _reducing(who, factor)
         self.patience = _at_least_one(who, "patience", patience)
-        self.min_delta, self.smallest = min_delta, smallest
+        self.min_delta = as_min_delta(who, min_delta)
+        self.smallest = _share(who, "smallest", smallest)
         self._monitor = Monitor(who, monitor)
         self._best, self._waited = inf, 0
 
@@ -180,9 +180,17 @@ class WarmUp(Schedule):
 
 
 def _reducing(who: str, factor: float) -> float:
-    if not 0 < factor <= 1:
+    number = as_number(who, "factor", factor)
+    if not 0 < number <= 1:
         raise ValueError(f"{who}: factor must satisfy 0 < factor <= 1, got {factor}")
-    return float(factor)
+    return number
+
+
+def _share(who: str, name: str, value: float) -> float:
+    number = as_number(who, name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{who}: {name} must satisfy 0 <= {name} <= 1, got {value}")
+    return number
 
 
 def _at_least_one(who: str, name: str, value: int) -> int:

@@ -1,9 +1,12 @@
 """Stopping, checkpoints, schedules, clipping, records."""
 
 import csv
+import importlib.machinery
 import json
 import os
 import signal
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -102,6 +105,29 @@ def test_accuracies_are_to_rise():
     assert (callback.best_epoch, callback.best_value) == (2, 0.7)
 
 
+def test_the_mode_can_be_given():
+    callback = EarlyStopping("loss", patience=9, mode="max")
+    Script([0.5, 0.7, 0.6], callback, "loss")
+    assert (callback.best_epoch, callback.best_value) == (2, 0.7)
+    with pytest.raises(ValueError, match="EarlyStopping: mode must be 'min', 'max' or None"):
+        EarlyStopping(mode="best")
+
+
+def test_an_epoch_that_is_not_a_number_is_the_worst():
+    callback = EarlyStopping(patience=9)
+    run = Script([np.nan, 3.0, np.nan, 2.0, np.inf], callback)
+    assert (callback.best_epoch, callback.best_value, run.epoch_of_weights) == (4, 2.0, 4)
+    plateau = ReduceOnPlateau(factor=0.5, patience=2)
+    assert Script([np.nan, 3.0, np.nan, 2.0], plateau).rates[-1] == 0.4
+
+
+def test_early_stopping_begins_anew_in_each_training(data):
+    best = EarlyStopping("loss")
+    Script([-1.0, 0.0], best, "loss")  # better than any training
+    history = fc.fit(net_of(), data, epochs=2, callbacks=[best], seed=0)
+    assert best.best_value == min(history["loss"])
+
+
 def test_early_stopping_needs_validation(data):
     with pytest.raises(ValueError, match=r"'val_loss' was not measured; give fit validation"):
         fc.fit(net_of(), data, epochs=1, callbacks=[EarlyStopping()])
@@ -134,6 +160,30 @@ def test_ctrl_c_returns_the_best_weights_too(data):
     assert history.interrupted
     assert history.best_epoch == best.best_epoch == 2
     assert_same_bits(weights(net), kept[1])
+
+
+@pytest.mark.parametrize("copy", [1, 2])
+def test_ctrl_c_while_the_best_weights_are_copied(copy, data, monkeypatch):
+    net = net_of()
+    state_dict, kept, copies = net.state_dict, [], []
+
+    def interrupted():
+        copies.append(state_dict())
+        if len(copies) == copy:
+            os.kill(os.getpid(), signal.SIGINT)
+        return copies[-1]
+
+    monkeypatch.setattr(net, "state_dict", interrupted)
+    best = EarlyStopping("loss")
+
+    class Keep(Callback):
+        def on_epoch_end(self, state):
+            kept.append(weights(state.net))
+
+    history = fc.fit(net, data, epochs=9, callbacks=[Keep(), best], seed=0)
+    assert history.interrupted
+    assert history.best_epoch == len(history) < 9
+    assert_same_bits(weights(net), kept[-1])
 
 
 def test_a_training_that_diverges_returns_the_best_weights_too(data):
@@ -206,10 +256,29 @@ def test_a_warm_up_goes_with_another_schedule(data):
         (lambda: WarmUp(0), "WarmUp: steps must be at least 1"),
         (lambda: ClipGradients(0), "ClipGradients: max_norm must be positive"),
         (lambda: Checkpoint("here", keep=-1), "Checkpoint: keep must be at least 0"),
+        (lambda: Checkpoint("here", mode="top"), "Checkpoint: mode must be 'min', 'max' or None"),
+        (lambda: EarlyStopping(min_delta=-1), "EarlyStopping: min_delta must be 0 or greater"),
+        (lambda: ReduceOnPlateau(min_delta=-1), "ReduceOnPlateau: min_delta must be 0 or greater"),
+        (lambda: ReduceOnPlateau(smallest=2), "ReduceOnPlateau: smallest must satisfy 0 <= small"),
     ],
 )
 def test_settings_that_cannot_be(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: StepLR(2.5), "StepLR: every must be an integer, got 2.5"),
+        (lambda: StepLR(2, "a"), "StepLR: factor must be a number, got 'a'"),
+        (lambda: CosineLR(None), "CosineLR: final must be a number, got None"),
+        (lambda: ClipGradients("5"), "ClipGradients: max_norm must be a number, got '5'"),
+        (lambda: EarlyStopping(min_delta="a"), "EarlyStopping: min_delta must be a number"),
+    ],
+)
+def test_settings_that_are_not_numbers(make, message):
+    with pytest.raises(TypeError, match=message):
         make()
 
 
@@ -231,7 +300,7 @@ def test_clipping_by_hand():
 
 
 def test_records_are_complete_after_every_epoch(data, tmp_path):
-    table, text = tmp_path / "history.csv", tmp_path / "history.json"
+    table, text = tmp_path / "new" / "history.csv", tmp_path / "history.json"
     lengths = []
 
     class Read(Callback):
@@ -262,6 +331,35 @@ def test_live_plot_redraws_its_picture(data, tmp_path):
     fc.fit(net_of(), data, epochs=2, callbacks=[LivePlot(path), Read()], seed=0)
     assert pictures[0].startswith(b"\x89PNG")
     assert pictures[0] != pictures[1]
+
+
+def test_live_plot_shows_one_picture_in_a_notebook(data, monkeypatch):
+    pytest.importorskip("matplotlib")
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(("update", figure))
+
+    def display(figure, display_id):
+        shown.append(("display", figure))
+        return Handle()
+
+    for name in ("IPython", "IPython.display"):
+        module = types.ModuleType(name)
+        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        monkeypatch.setitem(sys.modules, name, module)
+    module.display = display
+    fc.fit(net_of(), data, epochs=3, callbacks=[LivePlot()], seed=0)
+    assert [how for how, _ in shown] == ["display", "update", "update"]
+    for epochs, (_, figure) in enumerate(shown, 1):
+        assert len(figure.axes[0].lines[0].get_xdata()) == epochs
+
+
+def test_live_plot_needs_a_notebook_or_a_path(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"needs IPython; give path='curve.png'"):
+        LivePlot()
 
 
 def noisy(x, rng):
@@ -341,11 +439,81 @@ def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
     ]
     with pytest.raises(fc.ShapeError, match="has shape"):
         fc.fit(net, data, resume=last, callbacks=callbacks)
-    fc.save(net_of(), tmp_path / "weights.npz")
-    with pytest.raises(ValueError, match="was not written by Checkpoint"):
-        fc.fit(net_of(), data, resume=tmp_path / "weights.npz")
+    weights_alone = tmp_path / "weights.npz"
+    for others in ({}, {"meta": np.zeros(3)}, {"meta": np.frombuffer(b"{}", np.uint8)}):
+        fc.save({**net_of().state_dict(), **others}, weights_alone)
+        with pytest.raises(ValueError, match="was not written by Checkpoint"):
+            fc.fit(net_of(), data, resume=weights_alone)
     with pytest.raises(FileNotFoundError):
         fc.fit(net_of(), data, resume=tmp_path / "none.npz")
+
+
+def test_ctrl_c_while_a_checkpoint_is_written(data, tmp_path, monkeypatch):
+    written = []
+
+    def save(arrays, path):
+        written.append(path)
+        if len(written) == 3:  # the second epoch, before its file is there
+            os.kill(os.getpid(), signal.SIGINT)
+        fc.save(arrays, path)
+
+    monkeypatch.setattr("fastconv.callbacks.checkpoint.save", save)
+    keeper = Checkpoint(tmp_path, 3, "loss")
+    history = fc.fit(net_of(), data, epochs=5, callbacks=[keeper], seed=0)
+    assert history.interrupted
+    assert len(history) == len(keeper.best_paths) == 2
+    assert all(path.exists() for path in keeper.best_paths)
+    assert json.loads(fc.load(tmp_path / "last.npz")["meta"].tobytes())["epoch"] == 2
+
+
+def test_the_best_epochs_are_files_that_are_there(data, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    fc.fit(net_of(), data, epochs=3, callbacks=[Checkpoint(old, 2, "loss")], seed=0)
+    keeper = Checkpoint(new, 2, "loss")
+    resume = old / "last.npz"
+    fc.fit(net_of(), data, epochs=4, callbacks=[keeper], seed=0, resume=resume)
+    assert keeper.best_paths == [new / "epoch-0004.npz"]
+
+
+@pytest.mark.parametrize("generator", ["MT19937", "Philox", "SFC64", "PCG64DXSM"])
+def test_a_resumed_training_with_another_generator(generator, data, tmp_path):
+    def losses(epochs, resume=None):
+        net = net_of()
+        dropout = next(layer for layer in net.layers if isinstance(layer, fc.Dropout))
+        dropout.rng = np.random.Generator(getattr(np.random, generator)(1))
+        sgd = fc.SGD(net.parameters(), lr=np.float32(0.5))
+        options = {"callbacks": [Checkpoint(tmp_path, 0)], "shuffle": False, "resume": resume}
+        return fc.fit(net, data, sgd, epochs, **options)["loss"]
+
+    whole = losses(4)
+    losses(2)
+    assert losses(4, tmp_path / "last.npz") == whole
+
+
+def test_what_a_callback_remembers(data, tmp_path):
+    class Counter(Callback):
+        def __init__(self, count):
+            self.count = count
+
+        def on_epoch_end(self, state):
+            pass
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state):
+            self.count = state["count"]
+
+    def train(count, resume=None):
+        counter = Counter(count)
+        callbacks = [counter, Checkpoint(tmp_path, 0)]
+        fc.fit(net_of(), data, epochs=1, callbacks=callbacks, resume=resume)
+        return counter.count
+
+    train(np.int64(5))
+    assert train(0, tmp_path / "last.npz") == 5
+    with pytest.raises(TypeError, match=r"state_dict\(\) holds \{1\}; it must hold arrays"):
+        train({1})
 
 
 def test_a_checkpoint_comes_last(data, tmp_path):
