@@ -51,8 +51,8 @@ class Callback:
     that :class:`fastconv.callbacks.Checkpoint` can keep it.
     """
 
-    def on_train_begin(self, state: TrainingState) -> None:
-        """Before the first epoch; in a resumed training, with everything restored."""
+    def on_train_begin(self, state: TrainingState) -> bool | None:
+        """Before the first epoch, in a resumed training with everything restored; True: no more."""
 
     def before_update(self, state: TrainingState) -> None:
         """With the gradients of a batch, before the optimizer's step."""

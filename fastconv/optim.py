@@ -49,6 +49,7 @@ class Group:
                     "give net.parameters()"
                 )
         _check("lr", self.lr, inf)
+        self.lr = float(self.lr)  # NumPy's float32 would be one in the history, too
         _check("momentum", self.momentum, 1)
         _check("l2", self.l2, inf)
         _check("l1", self.l1, inf)

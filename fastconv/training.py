@@ -119,9 +119,9 @@ def fit(
 
         read_checkpoint(resume, state)
     done = state.epoch
-    _call("on_train_begin", state)
+    last = done if any(_call("on_train_begin", state)) else epochs
     try:
-        for state.epoch in range(done + 1, epochs + 1):
+        for state.epoch in range(done + 1, last + 1):
             began, title = time.perf_counter(), f"epoch {state.epoch}/{epochs}"
             batches = _batches(state.rng, len(learning[0]), batch_size, shuffle)
             ready = _examples(learning, batches, augment, state.rng)
@@ -184,6 +184,7 @@ def _epoch(
     for number, (x, *target) in enumerate(batches, 1):
         scores = state.net.forward(x, train=True)
         value, dscores = loss(scores, *target)
+        value = float(value)
         if not isfinite(value):
             raise FloatingPointError(
                 f"fit: the loss is {value} in epoch {state.epoch}, batch {number}; lower lr "

@@ -71,9 +71,10 @@ class EarlyStopping(Callback):
     def best_value(self) -> float | None:
         return None if self.best_epoch is None else self._monitor.sign * self._best
 
-    def on_train_begin(self, state: TrainingState) -> None:
+    def on_train_begin(self, state: TrainingState) -> bool:
         if not len(state.history):  # else a resumed training, whose memory has been loaded
             self._forget()
+        return self._stops(state)
 
     def on_epoch_end(self, state: TrainingState) -> bool:
         value = self._monitor.read(state.history)
@@ -81,7 +82,11 @@ class EarlyStopping(Callback):
             with uninterrupted():  # a best epoch with the weights of another would be worse
                 self._weights = state.net.state_dict()
                 self._best, self.best_epoch = value, state.epoch
-        stop = state.epoch - self.best_epoch >= self.patience
+        return self._stops(state)
+
+    def _stops(self, state: TrainingState) -> bool:
+        best = self.best_epoch
+        stop = best is not None and state.epoch - best >= self.patience
         self.stopped_epoch = state.epoch if stop else None
         return stop
 

@@ -406,6 +406,27 @@ def test_a_resumed_training_has_the_same_bits(end, data, tmp_path):
     assert names == sorted(path.name for path in (tmp_path / "part").iterdir())
 
 
+def test_a_training_that_patience_ended_is_not_resumed(data, tmp_path):
+    def run(epochs, patience, resume=None):
+        net = net_of()
+        callbacks = [EarlyStopping("lr", patience), Checkpoint(tmp_path, 0)]  # lr never falls
+        return fc.fit(net, data, epochs=epochs, callbacks=callbacks, seed=0, resume=resume)
+
+    assert len(run(9, 2)) == 3
+    assert len(run(9, 2, tmp_path / "last.npz")) == 3
+    assert len(run(9, 4, tmp_path / "last.npz")) == 5  # more patience goes on
+
+
+def test_numpy_numbers_are_plain_in_the_history(data):
+    def loss(scores, labels):
+        value, dscores = fc.softmax_cross_entropy(scores, labels)
+        return np.float32(value), dscores
+
+    net = net_of()
+    history = fc.fit(net, data, fc.SGD(net.parameters(), np.float32(0.5)), 1, loss=loss, seed=0)
+    assert json.loads(history.to_json())["lr"] == [0.5]
+
+
 def test_checkpoints_keep_the_best_and_the_last(data, tmp_path):
     kept = {}
 
