@@ -125,6 +125,8 @@ class Ensemble:
             raise ImportError(
                 "cross-validation needs scikit-learn: pip install 'fastconv[sklearn]'"
             ) from error
+        if len(data) != 2:
+            raise TypeError("Ensemble: data must be a pair (x, y); weights are not supported here")
         x, y = np.asarray(data[0]), np.asarray(data[1])
         splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))
         seeds = _seeds(seed, folds + 1)
@@ -184,7 +186,12 @@ class Ensemble:
 
     def accuracy(self, x: Any, y: Any) -> float:
         """Share of right answers of the average."""
-        return float(np.mean(self.predict(x) == np.asarray(y)))
+        y = np.asarray(y)
+        if y.shape != (len(x),):
+            raise ShapeError(
+                f"Ensemble: y has shape {y.shape}, but x {np.shape(x)} needs ({len(x)},)"
+            )
+        return float(np.mean(self.predict(x) == y))
 
     def member_accuracies(self, x: Any, y: Any) -> list[float]:
         """Share of right answers of each network alone."""

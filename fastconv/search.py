@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import json
 import os
+import pickle
 import re
 import signal
 import sys
@@ -46,8 +47,9 @@ class SearchResult:
         failed), "seconds" (of all its trainings), "failure" (text of the first, or None).
     best : dict
         The row with the smallest mean error; of equals the first.
-    best_estimator_ : estimator
-        With the best setting, trained on the whole learning set.
+    best_estimator_ : estimator or None
+        With the best setting, trained on the whole learning set; None where that failed,
+        as best["failure"] then says.
     test_error : float or None
         Its error on the test set; None where there was none.
     trainings : int
@@ -182,8 +184,8 @@ def search(
     held_out = None if test is None else _checked_test(test, x)
     error = _Error(estimator, scoring)
     problem = {
-        "estimator": _stable(estimator.get_params(), type(estimator).__qualname__),
-        "settings": [_stable(setting) for setting in wanted],
+        "estimator": type(estimator).__qualname__ + _identity(estimator.get_params()),
+        "settings": [_identity(setting) for setting in wanted],
         "reshuffles": reshuffles,
         "validation_size": validation_size,
         "scoring": _stable(scoring),
@@ -206,9 +208,13 @@ def search(
     ]
     best = _smallest(table)
     winner = _with_setting(estimator, best["setting"])
-    with _interrupt_noticed():
-        winner.fit(x, y)
-    tested = None if held_out is None else error(winner, *held_out)
+    try:
+        with _interrupt_noticed():
+            winner.fit(x, y)
+        tested = None if held_out is None else error(winner, *held_out)
+    except Exception as problem:  # the table is not lost for it
+        best["failure"] = f"on the whole learning set: {type(problem).__name__}: {problem}"
+        winner, tested = None, None
     return SearchResult(table, best, winner, tested, len(jobs) + 1)
 
 
@@ -331,7 +337,7 @@ class _Log:
         rows = ({"setting": s, "reshuffle": r, **o} for (s, r), o in self.done.items())
         with replacing(path) as file:
             for row in (self._head, *rows):
-                file.write(json.dumps(row).encode() + b"\n")
+                file.write(json.dumps(row, default=_plain).encode() + b"\n")
 
     def _read(self, path: Path) -> None:
         try:
@@ -342,7 +348,7 @@ class _Log:
             raise ValueError(
                 f"search: resume={str(path)!r} is not a file that search wrote; use another path"
             ) from error
-        now = json.loads(json.dumps(self._head["search"]))
+        now = json.loads(json.dumps(self._head["search"], default=_plain))
         other = [name for name in now if now[name] != before.get(name)]
         if other:
             raise ValueError(
@@ -357,8 +363,42 @@ def _stable(value: Any, name: str = "") -> str:
     return name + _without_addresses(repr(value))
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as JSON has them."""
+    return value.item()
+
+
 def _without_addresses(text: str) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _identity(value: Any) -> str:
+    """:func:`_stable`, and a digest of what it does not show: weights, states, code."""
+    joblib = importlib.import_module("joblib")
+    return f"{_stable(value)} {joblib.hash([_content(part) for part in _parts(value)])}"
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return [part for item in value.items() for one in item for part in _parts(one)]
+    if isinstance(value, list | tuple):
+        return [part for one in value for part in _parts(one)]
+    return [value]
+
+
+def _content(value: Any) -> Any:
+    """A function's code and what it is a closure over; of anything else a digest."""
+    joblib = importlib.import_module("joblib")
+    code = value if hasattr(value, "co_code") else getattr(value, "__code__", None)
+    if code is None:
+        try:
+            return joblib.hash(value)
+        except (pickle.PicklingError, TypeError, AttributeError):  # of a class in a function
+            return _stable(value)
+    held = getattr(value, "__defaults__", None) or ()
+    held += tuple(cell.cell_contents for cell in getattr(value, "__closure__", None) or ())
+    parts = [_content(part) for part in (*code.co_consts, *held)]
+    return code.co_code, code.co_names, parts
 
 
 def _digest(x: Any, y: Any) -> str:

@@ -289,6 +289,7 @@ class _Estimator(BaseEstimator):  # type: ignore[misc]
     def _record(self, history: History, validated: bool) -> None:
         before = self.n_iter_
         self.n_iter_ = before + len(history)
+        self.best_epoch_ = None
         self.loss_curve_ = self.loss_curve_ + history["loss"]
         if validated:
             self.validation_loss_curve_ = (self.validation_loss_curve_ or []) + history["val_loss"]
@@ -521,8 +522,8 @@ class CNNClassifier(ClassifierMixin, _Estimator):  # type: ignore[misc]
 class CNNRegressor(RegressorMixin, _Estimator):  # type: ignore[misc]
     """A network that estimates a number, trained by stochastic gradient descent.
 
-    It learns (y - mean) / standard deviation of the y it is first given, so that targets of
-    any size do; ``loss_curve_`` is the mean square in these units.
+    It learns (y - mean) / standard deviation of the y it is first given, so that targets
+    need not be near 1; ``loss_curve_`` is the mean square in these units.
 
     Parameters and attributes are those of :class:`CNNClassifier`, without classes.
     """

@@ -40,12 +40,17 @@ def _write_safetensors(file: IO[bytes], arrays: dict[str, Array]) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, Array]:
+    import zlib
+    from tokenize import TokenError
     from zipfile import BadZipFile  # NumPy imports it no sooner
+
+    # What they raise for a file that is damaged, its header included.
+    damaged = (ValueError, BadZipFile, zlib.error, EOFError, TypeError, SyntaxError, TokenError)
 
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, BadZipFile, EOFError, TypeError) as error:
+    except damaged as error:
         raise _unreadable(path, error) from error
 
 

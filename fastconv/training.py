@@ -165,7 +165,7 @@ def _examples(
         batch, seed = job
         x = data[0][batch]
         changed = np.asarray(augment(x, np.random.default_rng(seed)))
-        if len(changed) != len(x):
+        if changed.shape[:1] != x.shape[:1]:
             raise ShapeError(
                 f"fit: augment made {changed.shape} of a batch {x.shape}; it must keep the "
                 "number of examples, whose labels stay"
@@ -267,13 +267,17 @@ def _checked_data(who: str, data: Data) -> tuple[Array, ...]:
             f"{who}: sample_weight {weight[0].shape} must have shape ({len(x)},), one for each "
             f"example of x {x.shape}"
         )
+    if weight and not (np.isfinite(weight[0]).all() and (weight[0] >= 0).all()):
+        raise ValueError(f"{who}: sample_weight must be finite and not negative")
     return x, y, *weight
 
 
 def _checked_callbacks(callbacks: Iterable[Any]) -> list[Any]:
-    found = list(callbacks)
+    found = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
     for callback in found:
-        if not any(callable(getattr(callback, hook, None)) for hook in HOOKS):
+        if isinstance(callback, type) or not any(
+            callable(getattr(callback, hook, None)) for hook in HOOKS
+        ):
             raise TypeError(
                 f"fit: a callback is an object with one of the methods {', '.join(HOOKS)} "
                 f"(state), got {callback!r}"

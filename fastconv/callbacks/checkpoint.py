@@ -37,7 +37,8 @@ class Checkpoint(Callback):
     """Write the training after each epoch; keep the last epoch and the best ones.
 
     ``last.npz`` is the last complete epoch, ``epoch-0007.npz`` and its like the best.
-    ``fit(..., resume=folder / "last.npz")`` goes on from there.
+    ``fit(..., resume=folder / "last.npz")`` goes on from there.  A new training in the same
+    folder takes the place of the earlier one, when its first epoch is complete.
 
     Parameters
     ----------
@@ -109,6 +110,8 @@ class Checkpoint(Callback):
         if (path := self._path(state.epoch)) in self.best_paths:
             write_checkpoint(state, path)
         write_checkpoint(state, self.folder / "last.npz")
+        if len(state.history) == 1:  # a new training takes the place of an earlier one
+            before += self.folder.glob("epoch-[0-9][0-9][0-9][0-9].npz")
         for path in set(before) - set(self.best_paths):
             path.unlink(missing_ok=True)
 
@@ -174,8 +177,8 @@ def read_checkpoint(path: PathLike, state: TrainingState) -> None:
     """
     arrays, meta = _read(path)
     _check_same(path, state, meta)
+    state.optimizer.load_state_dict(_without("optimizer.", arrays))  # refuses before it changes
     state.net.load_state_dict(_without("net.", arrays))
-    state.optimizer.load_state_dict(_without("optimizer.", arrays))
     for group, settings in zip(state.optimizer.groups, meta["groups"], strict=True):
         for name in settings.keys() & set(_SETTINGS):  # a file may hold any names
             setattr(group, name, settings[name])

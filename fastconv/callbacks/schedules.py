@@ -100,6 +100,11 @@ class CosineLR(Schedule):
         super().__init__()
         self.final = _share("CosineLR", "final", final)
 
+    def on_train_begin(self, state: TrainingState) -> None:
+        super().on_train_begin(state)
+        if len(state.history):  # resumed, it may be for more epochs than before
+            self.on_epoch_end(state)
+
     def on_epoch_end(self, state: TrainingState) -> None:
         falling = (1 + cos(pi * state.epoch / state.epochs)) / 2
         self.apply(state, self.final + (1 - self.final) * falling)

@@ -21,7 +21,7 @@ _USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError, MemoryErro
 
 _EXAMPLES = """\
 examples:
-  fastconv train                                      LeNet-5 on 5000 digits, in some seconds
+  fastconv train                                      LeNet-5 on 4000 digits, in some seconds
   fastconv predict fastconv-lenet5/model.npz 7.png    what digit is this?
   fastconv summary alexnet                            layers, parameters, receptive fields
   fastconv search --grid lr=0.01,0.1                  which learning rate is best?

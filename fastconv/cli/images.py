@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import zlib
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -38,6 +40,10 @@ def read_images(path: Path, shape: Shape, invert: bool) -> list[tuple[str, Array
     return list(zip(names, 1 - images if invert else images, strict=True))
 
 
+# What zipfile and NumPy raise for a file that is damaged, its header included.
+_DAMAGED = (ValueError, EOFError, BadZipFile, zlib.error, SyntaxError, TokenError)
+
+
 def _picture(path: Path, shape: Shape, invert: bool) -> Array:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ValueError(
@@ -52,8 +58,10 @@ def _picture(path: Path, shape: Shape, invert: bool) -> Array:
     try:
         with pillow.open(path) as file:
             image = upright(file)
-            if image.mode.startswith("I"):  # 16 bits, which convert("L") would cut off at 255
+            if image.mode.startswith("I;16"):  # which convert("L") would cut off at 255
                 image = pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            elif image.mode in ("F", "I"):  # of no known range
+                raise ValueError(f"its pixels are of the kind {image.mode}; give a .npy file")
             if "A" in image.getbands() or "transparency" in image.info:
                 ground = pillow.new("RGBA", image.size, "white" if invert else "black")
                 image = pillow.alpha_composite(ground, image.convert("RGBA"))
@@ -77,7 +85,7 @@ def _array(path: Path) -> Array:
             if len(found.files) != 1:
                 raise ValueError(f"it has the arrays {found.files}, and must have one")
             return np.asarray(found[found.files[0]])
-    except (ValueError, EOFError, BadZipFile, TypeError, AttributeError) as error:
+    except (*_DAMAGED, TypeError, AttributeError) as error:
         raise ValueError(f"{path} does not hold an array of numbers: {error}") from error
 
 

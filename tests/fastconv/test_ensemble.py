@@ -95,6 +95,15 @@ def test_checkpoints_of_one_training(few, tmp_path):
     np.testing.assert_array_equal(same.predict(held_out[0]), net(held_out[0]).argmax(axis=1))
 
 
+def test_labels_are_not_broadcast():
+    ensemble = Ensemble([Constant(0.0, 1.0)])
+    for y in (np.array([[1], [1]]), 1):
+        with pytest.raises(fc.ShapeError, match="y has shape"):
+            ensemble.accuracy(np.zeros((2, 1)), y)
+    with pytest.raises(TypeError, match="weights are not supported"):
+        Ensemble.of_cross_validation({"a": make}, (np.zeros((2, 1)), [0, 1], [1, 1]), 1)
+
+
 def test_an_interrupt_ends_it(few):
     class Stop(fc.Callback):
         def before_update(self, state):

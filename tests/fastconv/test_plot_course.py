@@ -202,3 +202,11 @@ def test_curve_over_the_size_of_the_training_set():
     np.testing.assert_allclose(validation, [40, 20])
     with pytest.raises(fc.ShapeError, match=r"validation scores must have shape \(2, folds\)"):
         plot.training_size_curve([10, 20], [[1], [1]], [1, 1])
+
+
+def test_the_network_is_left_as_it_was(rng):
+    net = fc.Sequential(fc.Dropout(0.5, rng=0), box(3))
+    before = net.layers[0].rng.bit_generator.state
+    plot.effective_field(net, rng.random((1, 1, 9, 9)))
+    assert all(p.grad is None for p in net.parameters())
+    assert net.layers[0].rng.bit_generator.state == before

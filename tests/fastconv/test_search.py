@@ -412,3 +412,53 @@ def test_on_a_dask_cluster(flat, tmp_path):
     assert [row["errors"] for row in there.table] == [row["errors"] for row in here.table]
     assert len(path.read_text().splitlines()) == 1 + 9
     assert threads == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("change", ["function", "weights", "state"])
+def test_resume_refuses_what_only_looks_the_same(change, tmp_path):
+    """Functions of one scope, layers of other weights, generators of another state."""
+    from fastconv.sklearn import CNNClassifier
+
+    x, y = np.random.default_rng(0).random((30, 4)), np.arange(30) % 2
+
+    def setting(which):
+        if change == "function":
+            size = 4 + which
+            return {"architecture": lambda shape, n, rng: fc.models.mlp(4, size, n, rng=rng)}
+        if change == "weights":
+            return {"architecture": [fc.Linear(4, 2, rng=which)]}
+        return {"random_state": np.random.RandomState(which)}
+
+    def run(which):
+        estimator = CNNClassifier(epochs=1, random_state=0)
+        settings = {"reshuffles": 1, "seed": np.int64(0), "validation_size": np.int64(10)}
+        return search(
+            *(estimator, [setting(which)], (x, y)),
+            **settings,
+            resume=tmp_path / "log",
+            progress=False,
+        )
+
+    assert run(1).trainings == 2
+    assert run(1).trainings == 1
+    with pytest.raises(ValueError, match="is of a search with other settings"):
+        run(2)
+
+
+def test_the_table_survives_a_winner_that_fails():
+    from sklearn.tree import DecisionTreeClassifier
+
+    class FailsOnMany(DecisionTreeClassifier):
+        def fit(self, x, y):
+            if len(x) == 40:
+                raise FloatingPointError("diverged")
+            return super().fit(x, y)
+
+    x, y = np.random.default_rng(0).random((40, 3)), np.arange(40) % 2
+    found = search(
+        FailsOnMany(), {"max_depth": [1, 2]}, (x, y), (x, y), seed=0, progress=False, reshuffles=2
+    )
+    assert len(found.table) == 2
+    assert (found.best_estimator_, found.test_error) == (None, None)
+    assert found.best["failure"] == "on the whole learning set: FloatingPointError: diverged"
+    assert "failed: on the whole learning set" in str(found)

@@ -421,5 +421,17 @@ def test_an_error_in_the_augmentation_reaches_the_caller(data):
 def test_fit_refuses_weights_of_another_length(data):
     with pytest.raises(fc.ShapeError, match=r"sample_weight \(3,\) must have shape \(50,\)"):
         fc.fit(small_net(), data, sample_weight=np.ones(3))
+    for bad in (-1.0, np.nan):
+        net = small_net()
+        before = weights(net)
+        with pytest.raises(ValueError, match="sample_weight must be finite and not negative"):
+            fc.fit(net, data, sample_weight=np.r_[np.ones(49), bad], batch_size=8)
+        for a, b in zip(before, weights(net), strict=True):
+            np.testing.assert_array_equal(a, b)
+    for wrong in (Each, [Each]):
+        with pytest.raises(TypeError, match="a callback is an object with"):
+            fc.fit(small_net(), data, callbacks=wrong)
+    with pytest.raises(fc.ShapeError, match=r"augment made \(\) of a batch"):
+        fc.fit(small_net(), data, augment=lambda x, rng: None)
     with pytest.raises(TypeError, match="augment must be a function"):
         fc.fit(small_net(), data, augment=3)
