@@ -129,6 +129,9 @@ class Rotate(_Affine):
 
     degrees: float | tuple[float, float]
 
+    def __post_init__(self) -> None:
+        _check_span("Rotate", "degrees", self.degrees, -360, 360)
+
     def matrices(self, rng: np.random.Generator, n: int) -> Array:
         angle = np.deg2rad(rng.uniform(*_span(self.degrees), n))
         c, s = np.cos(angle), np.sin(angle)
@@ -169,8 +172,7 @@ class Shear(_Affine):
     degrees: float | tuple[float, float]
 
     def __post_init__(self) -> None:
-        for limit in _span(self.degrees):
-            _check("Shear", "degrees", limit, -89.9, 89.9)
+        _check_span("Shear", "degrees", self.degrees, -89.9, 89.9)
 
     def matrices(self, rng: np.random.Generator, n: int) -> Array:
         angle = np.deg2rad(rng.uniform(*_span(self.degrees), n))
@@ -194,8 +196,7 @@ class LensDistortion(Transform):
     strength: float | tuple[float, float]
 
     def __post_init__(self) -> None:
-        for limit in _span(self.strength):
-            _check("LensDistortion", "strength", limit, -1 / 3, inf)
+        _check_span("LensDistortion", "strength", self.strength, -1 / 3, 10)
 
     def apply(self, x: Array, rng: np.random.Generator) -> Array:
         height, width = x.shape[2:]
@@ -403,16 +404,26 @@ def _opencv() -> Any:
 
 
 def _pair(value: Any) -> tuple[float, float]:
-    return (value[0], value[1]) if isinstance(value, tuple) else (value, value)
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
 
 def _span(value: Any) -> tuple[float, float]:
-    return (value[0], value[1]) if isinstance(value, tuple) else (-value, value)
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (-value, value)
 
 
 def _check(who: str, name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{who}: {name} must be between {low:.3g} and {high:.3g}, got {value}")
+
+
+def _check_span(who: str, name: str, value: Any, low: float, high: float) -> None:
+    least, most = _span(value)
+    _check(who, name, least, low, high)
+    _check(who, name, most, low, high)
+    if least > most:
+        raise ValueError(
+            f"{who}: {name} is a limit, not negative, or (lowest, highest), got {value}"
+        )
 
 
 def _checked(who: str, transforms: tuple[Any, ...]) -> tuple[Transform, ...]:

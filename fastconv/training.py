@@ -139,13 +139,26 @@ def fit(
         state.history.interrupted = True
     finally:
         with uninterrupted():
-            _call("on_train_end", state)
+            _end(state)
     return state.history
 
 
 def _call(hook: str, state: TrainingState) -> list[Any]:
     """What each callback that has the hook returns."""
     return [getattr(c, hook)(state) for c in state.callbacks if hasattr(c, hook)]
+
+
+def _end(state: TrainingState) -> None:
+    """Every on_train_end, whatever the others do; the first error is raised after them."""
+    errors = []
+    for callback in state.callbacks:
+        try:
+            if hasattr(callback, "on_train_end"):
+                callback.on_train_end(state)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _batches(rng: Any, n: int, size: int, shuffle: bool) -> list[Array]:

@@ -565,6 +565,18 @@ def test_a_new_training_takes_the_place_of_an_earlier_one(data, tmp_path):
     assert names == {"last.npz", "epoch-0001.npz", "epoch-0002.npz"}
 
 
+def test_every_callback_ends_though_another_fails(data):
+    class Broken(Callback):
+        def on_train_end(self, state):
+            raise OSError("disk full")
+
+    net = net_of()
+    sgd = fc.SGD(net.parameters(), lr=0.1)
+    with pytest.raises(OSError, match="disk full"):
+        fc.fit(net, data, sgd, epochs=2, callbacks=[Broken(), ExponentialLR(0.5)])
+    assert sgd.groups[0].lr == 0.1
+
+
 def test_a_checkpoint_comes_last(data, tmp_path):
     callbacks = [Checkpoint(tmp_path, monitor="loss"), EarlyStopping("loss")]
     with pytest.raises(ValueError, match=r"EarlyStopping comes behind it.*put the Checkpoint last"):
