@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from math import inf
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ class Transform:
         Raises
         ------
         ShapeError, TypeError
-            If x is no such batch.
+            If x is no such batch, or OpenCV cannot take its images' size.
         ImportError
             If the transform interpolates, and OpenCV is not installed.
         """
@@ -109,8 +109,7 @@ class Translate(_Affine):
     pixels: float | tuple[float, float]
 
     def __post_init__(self) -> None:
-        for limit in _pair(self.pixels):
-            _check("Translate", "pixels", limit, 0, inf)
+        _check_pair("Translate", "pixels", self.pixels, 0, 10_000)
 
     def matrices(self, rng: np.random.Generator, n: int) -> Array:
         dx, dy = (rng.uniform(-limit, limit, n) for limit in _pair(self.pixels))
@@ -151,8 +150,7 @@ class Stretch(_Affine):
     most: float | tuple[float, float]
 
     def __post_init__(self) -> None:
-        for limit in _pair(self.most):
-            _check("Stretch", "most", limit, 0, inf)
+        _check_pair("Stretch", "most", self.most, 0, 100)
 
     def matrices(self, rng: np.random.Generator, n: int) -> Array:
         sx, sy = ((1 + limit) ** rng.uniform(-1, 1, n) for limit in _pair(self.most))
@@ -235,8 +233,11 @@ class QuarterTurns(Transform):
     turns: tuple[int, ...] = (1, 2, 3)
 
     def __post_init__(self) -> None:
-        if not self.turns or any(turn not in range(4) for turn in self.turns):
-            raise ValueError(f"QuarterTurns: turns must be of 0, 1, 2, 3, got {self.turns}")
+        turns = self.turns if isinstance(self.turns, tuple | list) else ()
+        if not turns or any(turn not in range(4) for turn in turns):
+            raise ValueError(
+                f"QuarterTurns: turns must be a tuple of 0, 1, 2, 3, got {self.turns!r}"
+            )
 
     def apply(self, x: Array, rng: np.random.Generator) -> Array:
         if x.shape[2] != x.shape[3] and any(turn % 2 for turn in self.turns):
@@ -317,18 +318,9 @@ class Choose(Transform):
 
     def __init__(self, *transforms: Transform, p: Any = None) -> None:
         self.transforms = _checked("Choose", transforms)
-        self.p = None if p is None else np.asarray(p, float)
         if not self.transforms:
             raise ValueError("Choose: give at least one transform")
-        if self.p is not None and (
-            self.p.shape != (len(self.transforms),)
-            or (self.p < 0).any()
-            or abs(self.p.sum() - 1) > 1e-9
-        ):
-            raise ValueError(
-                f"Choose: p must be a chance for each of {len(self.transforms)} transforms, 1 in "
-                f"sum, got {p}"
-            )
+        self.p = None if p is None else _chances(p, len(self.transforms))
 
     def apply(self, x: Array, rng: np.random.Generator) -> Array:
         drawn = rng.choice(len(self.transforms), len(x), p=self.p)
@@ -388,6 +380,12 @@ def _warped(x: Array, matrices: Array) -> Array:
 
 def _each_plane(x: Array, change: Any) -> Array:
     """change(plane, i) of every channel of every image i; OpenCV takes planes in a row."""
+    height, width = x.shape[2:]
+    if not 1 <= min(height, width) <= max(height, width) < 32767:  # OpenCV's int16
+        raise ShapeError(
+            f"augment: images to be warped must have 1 to 32766 rows and columns, got "
+            f"{height}×{width}"
+        )
     y = np.empty(x.shape, x.dtype)
     planes = np.ascontiguousarray(x, np.float64 if x.dtype == np.float64 else np.float32)
     for i, channels in enumerate(planes):
@@ -411,19 +409,44 @@ def _span(value: Any) -> tuple[float, float]:
     return (value[0], value[1]) if isinstance(value, tuple | list) else (-value, value)
 
 
-def _check(who: str, name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{who}: {name} must be between {low:.3g} and {high:.3g}, got {value}")
+def _check(who: str, name: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{who}: {name} must be a number, got {value!r}")
+    if not low <= float(value) <= high:
+        raise ValueError(f"{who}: {name} must be between {low:.6g} and {high:.6g}, got {value}")
+
+
+def _check_pair(who: str, name: str, value: Any, low: float, high: float) -> None:
+    """A number, or two."""
+    several = isinstance(value, tuple | list)
+    if several and len(value) != 2:
+        raise ValueError(f"{who}: {name} must be one number or two, got {value}")
+    for number in value if several else (value,):
+        _check(who, name, number, low, high)
 
 
 def _check_span(who: str, name: str, value: Any, low: float, high: float) -> None:
+    """A limit either way, or (lowest, highest)."""
+    _check_pair(who, name, value, low, high)
     least, most = _span(value)
-    _check(who, name, least, low, high)
-    _check(who, name, most, low, high)
+    _check(who, name, least, low, high)  # of a limit, the other way
     if least > most:
         raise ValueError(
             f"{who}: {name} is a limit, not negative, or (lowest, highest), got {value}"
         )
+
+
+def _chances(p: Any, n: int) -> Array:
+    """p as an array, checked to be n chances."""
+    try:
+        chances = np.asarray(p, float)
+    except (TypeError, ValueError):
+        chances = np.empty(0)
+    if chances.shape != (n,) or not ((chances >= 0).all() and abs(chances.sum() - 1) <= 1e-9):
+        raise ValueError(
+            f"Choose: p must be a chance for each of {n} transforms, 1 in sum, got {p!r}"
+        )
+    return chances
 
 
 def _checked(who: str, transforms: tuple[Any, ...]) -> tuple[Transform, ...]:

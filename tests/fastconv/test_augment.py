@@ -23,8 +23,6 @@ from fastconv.augment import (
 
 pytest.importorskip("cv2")
 
-# OpenCV 4 takes positions in steps of 1/32 pixel; of values in [0, 1] that is this much.
-NEAR = {"rtol": 0, "atol": 0.04}
 IDENTITIES = [
     Translate(0),
     Rotate(0),
@@ -128,7 +126,7 @@ def test_rotation_by_90_is_a_quarter_turn(side, rng):
     for quarters in (1, 2, 3):
         turned = np.rot90(x, quarters, axes=(2, 3))
         y = Rotate((90 * quarters, 90 * quarters))(x)
-        np.testing.assert_allclose(y, turned, **NEAR)
+        np.testing.assert_allclose(y, turned, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(QuarterTurns((quarters,))(x), turned)
 
 
@@ -212,7 +210,10 @@ def test_mixtures_are_drawn_image_by_image(images):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: Translate(-1), "Translate: pixels must be between 0 and inf, got -1"),
+        (lambda: Translate(-1), "Translate: pixels must be between 0 and 10000, got -1"),
+        (lambda: Translate(float("inf")), "Translate: pixels must be between 0 and 10000"),
+        (lambda: Translate((1, 2, 3)), r"pixels must be one number or two, got \(1, 2, 3\)"),
+        (lambda: Rotate((1,)), "Rotate: degrees must be one number or two"),
         (lambda: Stretch(-0.1), "Stretch: most must be between"),
         (lambda: Shear(90), "Shear: degrees must be between"),
         (lambda: LensDistortion(0.5), "LensDistortion: strength must be between -0.333"),
@@ -221,14 +222,48 @@ def test_mixtures_are_drawn_image_by_image(images):
         (lambda: Rotate(float("nan")), "Rotate: degrees must be between -360 and 360, got nan"),
         (lambda: Flip(p=1.5), "Flip: p must be between 0 and 1"),
         (lambda: Sometimes(Flip(), 2), "Sometimes: p must be between"),
-        (lambda: QuarterTurns(()), "QuarterTurns: turns must be of 0, 1, 2, 3"),
+        (lambda: QuarterTurns(()), "QuarterTurns: turns must be a tuple of 0, 1, 2, 3"),
+        (lambda: QuarterTurns(1), "QuarterTurns: turns must be a tuple of 0, 1, 2, 3, got 1"),
         (lambda: Choose(), "Choose: give at least one"),
         (lambda: Choose(Flip(), p=[0.5]), "Choose: p must be a chance for each of 1"),
+        (lambda: Choose(Flip(), p=[float("nan")]), "Choose: p must be a chance for each of 1"),
+        (lambda: Choose(Flip(), p="x"), "Choose: p must be a chance for each of 1.*got 'x'"),
     ],
 )
 def test_settings_that_cannot_be(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Translate("a"), "Translate: pixels must be a number, got 'a'"),
+        (lambda: Stretch(None), "Stretch: most must be a number, got None"),
+        (lambda: Rotate("a"), "Rotate: degrees must be a number, got 'a'"),
+        (lambda: Flip(p="x"), "Flip: p must be a number, got 'x'"),
+    ],
+)
+def test_settings_that_are_no_numbers(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("transform", [Rotate(5), LensDistortion(0.1)], ids=repr)
+@pytest.mark.parametrize("size", [(0, 4), (2, 40_000)], ids=str)
+def test_sizes_that_opencv_cannot_warp(transform, size):
+    with pytest.raises(fc.ShapeError, match=f"1 to 32766 rows and columns, got {size[0]}×"):
+        transform(np.zeros((1, 1, *size), np.float32), 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 7])
+def test_any_number_of_channels(channels, rng):
+    """Each channel as if it were alone: OpenCV's limit of four is not ours."""
+    x = rng.random((4, channels, 6, 5))
+    for transform in (Rotate(30), LensDistortion(0.3)):
+        y = transform(x, 0)
+        for c in range(channels):
+            np.testing.assert_array_equal(y[:, c : c + 1], transform(x[:, c : c + 1], 0))
 
 
 def test_what_is_no_batch_of_images(images):
