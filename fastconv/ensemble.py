@@ -47,6 +47,8 @@ class Ensemble:
     """
 
     def __init__(self, nets: Iterable[Layer]) -> None:
+        if isinstance(nets, Layer):  # a Sequential is iterable, but its layers are not networks
+            raise TypeError(f"Ensemble: give a list of networks, e.g. [net], got {nets!r}")
         self.nets = list(nets)
         self.table: list[dict[str, Any]] = []
         if not self.nets:
@@ -102,6 +104,7 @@ class Ensemble:
         Parameters
         ----------
         candidates : dict of functions (rng) -> Layer
+            By name.
         data : (x, y)
         top : int
             How many of the candidates become members.
@@ -115,6 +118,11 @@ class Ensemble:
         ImportError
             If scikit-learn is not installed.
         """
+        if not isinstance(candidates, Mapping):
+            raise TypeError(
+                "Ensemble: candidates must be a dict of functions (rng) -> Layer by name, got "
+                f"{type(candidates).__name__}"
+            )
         if not 1 <= as_int(top, "Ensemble", "top") <= len(candidates):
             raise ValueError(
                 f"Ensemble: top must be from 1 to the {len(candidates)} candidates, got {top}"
@@ -125,7 +133,7 @@ class Ensemble:
             raise ImportError(
                 "cross-validation needs scikit-learn: pip install 'fastconv[sklearn]'"
             ) from error
-        if len(data) != 2:
+        if not isinstance(data, tuple | list) or len(data) != 2:
             raise TypeError("Ensemble: data must be a pair (x, y); weights are not supported here")
         x, y = np.asarray(data[0]), np.asarray(data[1])
         splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(y, y))
@@ -158,6 +166,11 @@ class Ensemble:
         checkpoints : iterable of paths, or of state_dicts
             Files of :class:`fastconv.callbacks.Checkpoint`, as in its ``best_paths``.
         """
+        if isinstance(checkpoints, str | os.PathLike | Mapping):
+            raise TypeError(
+                "Ensemble: checkpoints must be a list of paths or state_dicts, got one "
+                f"{type(checkpoints).__name__}; put it in a list"
+            )
         nets = []
         for found in checkpoints:
             state = found if isinstance(found, Mapping) else load_checkpoint_weights(found)
@@ -180,17 +193,17 @@ class Ensemble:
             raise ShapeError(f"Ensemble: the members' scores have different shapes: {shapes}")
         return np.asarray(np.mean(members, axis=0))
 
+    __call__ = predict_proba
+
     def predict(self, x: Any, batch_size: int = 256) -> Array:
         """The most probable class of each example, (N,)."""
         return np.asarray(self.predict_proba(x, batch_size).argmax(axis=1))
 
     def accuracy(self, x: Any, y: Any) -> float:
         """Share of right answers of the average."""
-        y = np.asarray(y)
-        if y.shape != (len(x),):
-            raise ShapeError(
-                f"Ensemble: y has shape {y.shape}, but x {np.shape(x)} needs ({len(x)},)"
-            )
+        y, needed = np.asarray(y), np.shape(x)[:1]
+        if y.shape != needed:
+            raise ShapeError(f"Ensemble: y has shape {y.shape}, but x {np.shape(x)} needs {needed}")
         return float(np.mean(self.predict(x) == y))
 
     def member_accuracies(self, x: Any, y: Any) -> list[float]:
@@ -212,6 +225,8 @@ def _trained(
     settings: Mapping[str, Any],
 ) -> Layer:
     net = make_net(np.random.default_rng(seed))
+    if not isinstance(net, Layer):
+        raise TypeError(f"Ensemble: make_net must return a Layer, got {net!r}")
     made = None if optimizer is None else optimizer(net)
     history = fit(net, data, made, seed=seed, **settings)
     if history.interrupted:  # an ensemble of half-trained networks is not what was asked for

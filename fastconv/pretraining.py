@@ -45,7 +45,7 @@ def pretrain(
     Raises
     ------
     ShapeError
-        If x does not have the features of the first layer.
+        If x has no examples, or not the features of the first layer.
     ValueError
         If x is not in [0, 1], or there is no hidden Linear layer, or one without bias.
     ImportError
@@ -60,7 +60,10 @@ def pretrain(
         raise ValueError(
             "pretrain: the network needs at least two Linear layers, the hidden ones with bias"
         )
-    visible = np.asarray(x).reshape(len(x), -1)
+    visible = np.asarray(x)
+    if visible.ndim < 2 or len(visible) == 0:
+        raise ShapeError(f"pretrain: x {visible.shape} must be (N, …) with N of at least 1")
+    visible = visible.reshape(len(visible), -1)
     features = hidden[0].weight.value.shape[1]
     if visible.shape[1] != features:
         raise ShapeError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .layers.base import Layer
 
 
@@ -18,7 +20,7 @@ def per_layer(net: Layer, **settings: Any) -> list[dict[str, Any]]:
     ----------
     net : Layer
     **settings
-        Of a group: l2, l1, max_norm, lr, momentum, nesterov.  A list has a value for each
+        Of a group: l2, l1, max_norm, lr, momentum, nesterov.  A list or array has a value for each
         layer with parameters, in their order; a dict has values by the layers' names, as in
         ``state_dict``, and leaves the others to the optimizer's own setting; anything else
         is for all layers.
@@ -54,7 +56,9 @@ def per_layer(net: Layer, **settings: Any) -> list[dict[str, Any]]:
                 if name in value:
                     group[setting] = value[name]
             continue
-        values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
+        values = (
+            list(value) if isinstance(value, list | tuple | np.ndarray) else [value] * len(groups)
+        )
         if len(values) != len(groups):
             raise ValueError(
                 f"per_layer: {setting} has {len(values)} values, but {len(groups)} layers have "

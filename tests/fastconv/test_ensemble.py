@@ -45,6 +45,7 @@ def test_the_average_is_of_probabilities():
     x = np.zeros((2, 1))
     # (1/2 + 3/4 + 1/4) / 3
     np.testing.assert_allclose(ensemble.predict_proba(x), [[0.5, 0.5]] * 2, rtol=1e-12)
+    np.testing.assert_array_equal(ensemble(x), ensemble.predict_proba(x))
     ensemble = Ensemble([Constant(0.0, 0.1), Constant(0.0, 0.1), Constant(9.0, 0.0)])
     np.testing.assert_array_equal(ensemble.predict(x), [0, 0])  # though two say 1
     assert ensemble.accuracy(x, [0, 1]) == 0.5
@@ -97,7 +98,7 @@ def test_checkpoints_of_one_training(few, tmp_path):
 
 def test_labels_are_not_broadcast():
     ensemble = Ensemble([Constant(0.0, 1.0)])
-    for y in (np.array([[1], [1]]), 1):
+    for y in (np.array([[1], [1]]), 1, [1]):
         with pytest.raises(fc.ShapeError, match="y has shape"):
             ensemble.accuracy(np.zeros((2, 1)), y)
     with pytest.raises(TypeError, match="weights are not supported"):
@@ -118,6 +119,28 @@ def test_an_interrupt_ends_it(few):
     [
         (lambda: Ensemble([]), ValueError, "give at least one network"),
         (lambda: Ensemble([3]), TypeError, "3 is not a Layer"),
+        (lambda: Ensemble(make(0)), TypeError, r"give a list of networks, e.g. \[net\]"),
+        (
+            lambda: Ensemble.of_initialisations(lambda rng: None, None, 1),
+            TypeError,
+            "make_net must return a Layer, got None",
+        ),
+        (
+            lambda: Ensemble.of_cross_validation([("a", make)], None, 1),
+            TypeError,
+            "candidates must be a dict of functions",
+        ),
+        (
+            lambda: Ensemble.of_cross_validation({"a": make}, None, 1),
+            TypeError,
+            "data must be a pair",
+        ),
+        (lambda: Ensemble.of_checkpoints(make(0), "last.npz"), TypeError, "put it in a list"),
+        (
+            lambda: Ensemble.of_checkpoints(make(0), make(0).state_dict()),
+            TypeError,
+            "put it in a list",
+        ),
         (
             lambda: Ensemble.of_initialisations(make, None, 0),
             ValueError,

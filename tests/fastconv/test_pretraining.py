@@ -59,5 +59,8 @@ def test_refused(digits):
         pretrain(deep(), x * 16)
     with pytest.raises(fc.ShapeError, match="has 32 features, but the first Linear layer reads 64"):
         pretrain(deep(), x[:, :, :4])
+    for bad in (x[:0], 3):
+        with pytest.raises(fc.ShapeError, match="with N of at least 1"):
+            pretrain(deep(), bad)
     with pytest.raises(ValueError, match="at least two Linear layers"):
         pretrain(fc.Sequential(fc.Flatten(), fc.Linear(64, 10)), x)
