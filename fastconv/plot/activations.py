@@ -52,6 +52,9 @@ def activation_histograms(
 ) -> Any:
     """Histograms of the activations, a column for each layer; a row for each of several networks.
 
+    All have one horizontal axis, so that a signal that shrinks from layer to layer is seen
+    to.  Zeros are no part of the bars: their share is in the title.
+
     Parameters
     ----------
     net_or_nets : Layer, or dict of title and Layer
@@ -83,18 +86,21 @@ def activation_histograms(
     wide = columns.pop()
     picture = figure(max(4.0, _WIDTH * wide + 0.4), _HEIGHT * len(nets) + 0.2)
     grid = picture.subplots(len(nets), wide, squeeze=False)
+    every = [y for layers in found.values() for _, y in layers if y.size]
+    ends = (min(y.min() for y in every), max(y.max() for y in every)) if every else (0, 1)
     for row, (title, layers) in zip(grid, found.items(), strict=True):
         for ax, (name, y) in zip(row, layers, strict=True):
-            _histogram(ax, name, y)
+            _histogram(ax, name, y, ends)
         row[0].set_ylabel(f"{title}\nshare (%)" if title else "share (%)")
     for ax in grid[-1]:
         ax.set_xlabel("activation")
     return finished(picture, path)
 
 
-def _histogram(ax: Any, name: str, y: Array) -> None:
-    share = 100 / y.size
-    ax.hist(y.ravel(), _BINS, weights=np.full(y.size, share), color=TRAINING)
+def _histogram(ax: Any, name: str, y: Array, ends: tuple[float, float]) -> None:
+    live = y[y != 0]
+    share = np.full(live.size, 100 / y.size)
+    ax.hist(live, _BINS, range=ends, weights=share, color=TRAINING)
     title = f"layer {name}\nstd {y.std():.2g}, {np.mean(y == 0):.0%} zero"
     ax.set_title(title, fontsize="small")
     ax.tick_params(labelsize="small")

@@ -16,13 +16,16 @@ from .images import tiles
 
 __all__ = ["confusion_matrix", "misclassified"]
 
+_WITH_SHARES, _LONG = 12, 4  # classes with room for per cent; letters that fit below a cell
+
 
 def confusion_matrix(
     y_true: Any, y_predicted: Any, classes: Any = None, path: PathLike | None = None
 ) -> Any:
     """How often each class was taken for which: a row for each true class.
 
-    Numbers are counts, colours shares of the row.
+    Numbers are counts, with per cent of the row for up to 12 classes; colours are per cent
+    of the row.
 
     Parameters
     ----------
@@ -61,16 +64,19 @@ def confusion_matrix(
     np.add.at(
         counts, ([place[c] for c in true.tolist()], [place[c] for c in predicted.tolist()]), 1
     )
-    side = min(12.0, 2.2 + 0.45 * len(names))
-    picture = figure(side + 0.6, side)
+    cell = 0.56 if len(names) <= _WITH_SHARES else 0.45
+    side = min(12.0, 1.6 + cell * len(names))
+    picture = figure(side + 1.0, side)
     ax = picture.subplots()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shown = ax.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     for (i, j), count in np.ndenumerate(counts):
         if count:
             colour = "white" if shares[i, j] > 60 else "black"
-            ax.text(j, i, str(count), ha="center", va="center", color=colour, fontsize="small")
-    ax.set_xticks(range(len(names)), names)
+            text = f"{count}\n{shares[i, j]:.0f}%" if len(names) <= _WITH_SHARES else str(count)
+            ax.text(j, i, text, ha="center", va="center", color=colour, fontsize="small")
+    upright = max(len(str(name)) for name in names) > _LONG
+    ax.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
     ax.set_yticks(range(len(names)), names)
     right = np.trace(counts) / counts.sum()
     ax.set(xlabel="predicted class", ylabel="true class", title=f"{right:.1%} right")
@@ -126,5 +132,5 @@ def misclassified(
     head = f"{len(wrong)} of {len(x)} are wrong"
     if len(wrong) > most:
         head += f"; the {most} surest"
-    titles = [f"{predicted[i]} ({chances[i].max():.0%})\nis {y[i]}" for i in wrong[:most]]
+    titles = [f"said {predicted[i]} ({chances[i].max():.0%})\nis {y[i]}" for i in wrong[:most]]
     return finished(tiles(x[wrong[:most]], titles, head), path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels import ShapeError
-from .figures import TRAINING, VALIDATION, PathLike, figure, finished, tidy
+from .figures import TRAINING, VALIDATION, PathLike, figure, finished, logarithmic, tidy
 
 
 if TYPE_CHECKING:
@@ -109,20 +109,10 @@ def _curves(ax: Any, epochs: list[Any], training: Sequence[Any], validation: Seq
     if lines:
         ax.legend(frameon=False)
         if min(min(values) for _, values, _ in lines) > 0:
-            _logarithmic(ax.yaxis)
+            logarithmic(ax.yaxis)
     ax.set_xlabel("epoch")
     ax.xaxis.get_major_locator().set_params(integer=True)
     tidy(ax)
-
-
-def _logarithmic(axis: Any) -> None:
-    """A logarithmic axis with plain numbers (1, 2, 5, 10 …) beside its lines."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    axis.axes.set_yscale("log")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _wrong(accuracy: Sequence[Any]) -> list[Any]:

@@ -20,6 +20,7 @@ __all__ = [
     "PathLike",
     "figure",
     "finished",
+    "logarithmic",
     "mosaic",
     "tidy",
 ]
@@ -53,6 +54,16 @@ def tidy(ax: Any) -> None:
     ax.grid(which="both", color=GREY, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def logarithmic(axis: Any) -> None:
+    """A logarithmic axis with plain numbers (1, 2, 5, 10 …) beside its lines."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def mosaic(tiles: Array) -> Array:

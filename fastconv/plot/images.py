@@ -14,7 +14,7 @@ from .figures import PathLike, figure, finished
 
 __all__ = ["before_after", "images", "tiles"]
 
-_SIDE, _TITLE, _COLUMNS = 1.0, 0.42, 8  # inches of a tile and its title; tiles in a row
+_SIDE, _LINE, _COLUMNS = 1.0, 0.18, 8  # inches of a tile, a line of its title; tiles in a row
 
 
 def images(x: Array, titles: Sequence[Any] | None = None, path: PathLike | None = None) -> Any:
@@ -91,9 +91,14 @@ def _pictures(x: Array) -> list[Array]:
 
 
 def _grid(pictures: list[Array], titles: Sequence[str] | None, head: str, columns: int) -> Any:
-    columns = max(1, min(columns, len(pictures)))
-    rows = max(1, -(-len(pictures) // columns))
-    high = _SIDE + (_TITLE if titles and any(titles) else 0.1)
+    if not pictures:
+        whole = figure(4.0, 0.7)
+        whole.suptitle(head or "no images", y=0.5, va="center")
+        return whole
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    lines = max((title.count("\n") + 1 for title in titles or () if title), default=0)
+    high = _SIDE + 0.1 + _LINE * lines
     whole = figure(max(4.0, columns * (_SIDE + 0.1)), rows * high + (0.4 if head else 0.1))
     grid = whole.subplots(rows, columns, squeeze=False)
     for i, ax in enumerate(grid.flat):

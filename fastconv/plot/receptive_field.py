@@ -9,6 +9,7 @@ import numpy as np
 
 from ..kernels import ShapeError
 from ..kernels.arrays import Array
+from ..kernels.dims import as_pads
 from ..layers import Layer, Sequential
 from ..summary import summary
 from .figures import GREY, VALIDATION, PathLike, figure, finished
@@ -16,6 +17,9 @@ from .figures import GREY, VALIDATION, PathLike, figure, finished
 
 __all__ = ["effective_field", "effective_receptive_field", "receptive_field"]
 
+Pair = tuple[int, int]
+
+_RANDOM_IMAGES = 16
 _ROUNDING = 1e-5  # of the largest: Winograd's algorithm spreads as much over whole tiles
 
 
@@ -43,7 +47,7 @@ def receptive_field(
     """
     height, width = input_shape[1:]
     fields = _growing_fields(net, input_shape)
-    picture = figure(6.4, 4.2)
+    picture = figure(7.0, 4.2)
     ax = picture.subplots()
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
@@ -58,15 +62,13 @@ def receptive_field(
     ax.set(xlim=(-margin, width + margin), ylim=(height + margin, -margin), aspect="equal")
     ax.set_title(f"Receptive fields on an input of {height}×{width}")
     handles, labels = ax.get_legend_handles_labels()
-    ax.legend(
-        *(handles[::-1], labels[::-1]), loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False
-    )
+    picture.legend(handles[::-1], labels[::-1], loc="outside right center", frameon=False)
     ax.set(xlabel="column", ylabel="row")
     ax.spines[["top", "right", "bottom", "left"]].set_visible(False)
     return finished(picture, path)
 
 
-def effective_field(net: Layer, x: Array, layer: str | None = None) -> Array:
+def effective_field(net: Layer, x: Array | tuple[int, int, int], layer: str | None = None) -> Array:
     """How much each input pixel moves a unit in the middle (Luo et al. 2017).
 
     The mean over the images of |∂y/∂x|, y being the unit in the middle of the planes, summed
@@ -76,7 +78,8 @@ def effective_field(net: Layer, x: Array, layer: str | None = None) -> Array:
     Parameters
     ----------
     net : Layer
-    x : array (N, C, H, W)
+    x : array (N, C, H, W), or (C, H, W)
+        Images, or the shape of one: then 16 of normal random numbers, always the same.
     layer : str, optional
         Its name as in ``summary``; default: the last one whose results are planes of more
         than one pixel.
@@ -91,8 +94,9 @@ def effective_field(net: Layer, x: Array, layer: str | None = None) -> Array:
         If x is no batch of images, or there is no such layer.
     """
     # A copy: neither gradients nor draws of a Dropout are to be left in the network.
-    chain, _ = _until(copy.deepcopy(net), np.asarray(x), layer)
-    y = chain.forward(np.asarray(x), train=True)
+    x = _images(x)
+    chain, _ = _until(copy.deepcopy(net), x, layer)
+    y = chain.forward(x, train=True)
     dy = np.zeros_like(y)
     dy[:, :, y.shape[2] // 2, y.shape[3] // 2] = 1
     dx = chain.backward(dy)
@@ -102,9 +106,14 @@ def effective_field(net: Layer, x: Array, layer: str | None = None) -> Array:
 
 
 def effective_receptive_field(
-    net: Layer, x: Array, layer: str | None = None, path: PathLike | None = None
+    net: Layer,
+    x: Array | tuple[int, int, int],
+    layer: str | None = None,
+    path: PathLike | None = None,
 ) -> Any:
     """:func:`effective_field` as a picture, in the outline of the theoretical field.
+
+    The title says how much of that has any effect at all, as height×width.
 
     Parameters
     ----------
@@ -123,30 +132,59 @@ def effective_receptive_field(
     ImportError
         If matplotlib is not installed.
     """
+    x = _images(x)
     field = effective_field(net, x, layer)
-    _, name = _until(net, np.asarray(x), layer)
-    rows = {row.name: row for row in summary(net, np.shape(x)[1:]).rows}
+    chain, name = _until(net, x, layer)
     picture = figure(5.0, 4.2)
     ax = picture.subplots()
     shown = ax.imshow(field / max(field.max(), 1e-30), cmap="magma", vmin=0, vmax=1)
+    rows, columns = _theoretical_field(chain, x.shape)
+    _outline(ax, _inside(rows, field.shape[0]), _inside(columns, field.shape[1]))
     seen = np.argwhere(field > 0)
-    title = f"Effective receptive field of layer {name}"
-    if len(seen):
-        from matplotlib.patches import Rectangle
-
-        (top, left), (bottom, right) = seen.min(axis=0), seen.max(axis=0)
-        corner, size = (left - 0.5, top - 0.5), (right - left + 1, bottom - top + 1)
-        ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=VALIDATION, linewidth=1.5))
-        theory = rows[name].receptive_field if name in rows else None
-        title += f"\nseen {size[1]}×{size[0]}, theory {_size(theory)}"
+    size = np.ptp(seen, axis=0) + 1 if len(seen) else (0, 0)
+    theory = f"{rows[1] - rows[0] + 1}×{columns[1] - columns[0] + 1}"
+    title = f"Effective receptive field of layer {name}\nseen {size[0]}×{size[1]}, theory {theory}"
     ax.set_title(title, fontsize="medium")
     bar = picture.colorbar(shown, ax=ax, label="|∂y/∂x| of the largest")
     bar.outline.set_visible(False)
     return finished(picture, path)
 
 
-def _size(field: Any) -> str:
-    return "×".join(map(str, field)) if isinstance(field, tuple) else f"{field}×{field}"
+def _outline(ax: Any, rows: Pair, columns: Pair) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner = columns[0] - 0.5, rows[0] - 0.5
+    size = columns[1] - columns[0] + 1, rows[1] - rows[0] + 1
+    ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor=VALIDATION, linewidth=1.5))
+
+
+def _inside(ends: Pair, size: int) -> Pair:
+    """Without what lies in the padding."""
+    return max(0, ends[0]), min(size - 1, ends[1])
+
+
+def _theoretical_field(chain: Sequential, shape: Any) -> tuple[Pair, Pair]:
+    """First and last row, and column, that a unit in the middle of the results can see."""
+    steps = []
+    for _, leaf in chain.leaves():
+        window, stride = leaf.window(shape)
+        padding = getattr(leaf, "geometry", {}).get("padding", 0)
+        pads = as_pads(padding, "effective_receptive_field", shape[2:], window, stride)
+        steps.append((window, stride, pads))
+        shape = leaf.output_shape(shape)
+    ends = [(size // 2, size // 2) for size in shape[2:]]
+    for window, stride, pads in reversed(steps):
+        for i in (0, 1):
+            first, last = (end * stride[i] - pads[i][0] for end in ends[i])
+            ends[i] = first, last + window[i] - 1
+    return ends[0], ends[1]
+
+
+def _images(x: Any) -> Array:
+    if isinstance(x, tuple) and len(x) == 3 and all(isinstance(size, int) for size in x):
+        rng = np.random.default_rng(0)
+        return rng.standard_normal((_RANDOM_IMAGES, *x), np.float32)
+    return np.asarray(x)
 
 
 def _growing_fields(net: Layer, input_shape: tuple[int, ...]) -> list[tuple[str, int, int]]:
@@ -169,7 +207,10 @@ def _growing_fields(net: Layer, input_shape: tuple[int, ...]) -> list[tuple[str,
 def _until(net: Layer, x: Array, layer: str | None) -> tuple[Sequential, str]:
     """The layers up to one, in a row, and its name."""
     if x.ndim != 4:
-        raise ShapeError(f"effective_field: x must be images (N, C, H, W), got shape {x.shape}")
+        raise ShapeError(
+            "effective_field: x must be images (N, C, H, W), or the shape (C, H, W) of one; got "
+            f"shape {x.shape}"
+        )
     leaves, shape, last = list(net.leaves()), x.shape, None
     for i, (name, leaf) in enumerate(leaves):
         shape = leaf.output_shape(shape)

@@ -1,5 +1,7 @@
 """Pictures of the course, by what they show: numbers, titles, marks."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -44,8 +46,13 @@ def test_histograms_have_a_row_for_each_initialisation(rng, tmp_path):
     figure = plot.activation_histograms(nets, x, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     assert len(figure.axes) == 6
-    for ax in figure.axes:
-        assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(100)
+    found = [layer for net in nets.values() for layer in plot.activation_statistics(net, x)]
+    for ax, layer in zip(figure.axes, found, strict=True):
+        bars = sum(bar.get_height() for bar in ax.patches)  # zeros are in none of them
+        assert bars == pytest.approx(100 * (1 - layer.share_of_zeros))
+        assert [ax.patches[i].get_x() for i in (0, -1)] == pytest.approx(
+            [figure.axes[0].patches[i].get_x() for i in (0, -1)]
+        )
     assert figure.axes[3].get_ylabel() == "he\nshare (%)"
     linear = plot.activation_histograms(fc.Linear(100, 3, rng=0), x)
     assert len(linear.axes) == 1
@@ -88,6 +95,9 @@ def test_pictures_of_receptive_fields(rng):
     assert sizes == sorted(["5×5", "6×6", "14×14", "16×16", "32×32"])
     figure = plot.effective_receptive_field(fc.Sequential(box(3), box(3)), rng.random((1, 1, 9, 9)))
     assert "seen 5×5, theory 5×5" in figure.axes[0].get_title()
+    tall = plot.receptive_field(fc.models.alexnet(rng=0), (3, 227, 227))
+    tall.draw_without_rendering()
+    assert tall.axes[0].yaxis.label.get_window_extent().x0 > 0  # the legend leaves it room
     with pytest.raises(fc.ShapeError, match="sees more than one pixel"):
         plot.receptive_field(fc.Sequential(fc.ReLU()), (1, 4, 4))
     with pytest.raises(ValueError, match="layer='9' is no layer that makes planes"):
@@ -96,12 +106,44 @@ def test_pictures_of_receptive_fields(rng):
         plot.effective_field(net, rng.random((28, 28)))
 
 
+@pytest.mark.parametrize("padding", [0, 1, "same", ((0, 2), (1, 0))])
+def test_the_outline_is_the_field_that_theory_gives(padding):
+    """With ones for weights every pixel of the theoretical field has an effect."""
+    first = fc.Conv2d(1, 1, 4, stride=2, padding=padding, init=ones, bias=False)
+    net = fc.Sequential(first, fc.AvgPool2d(3, 2, padding=1), box(3))
+    figure = plot.effective_receptive_field(net, (1, 40, 40))
+    (outline,) = figure.axes[0].patches
+    field = plot.effective_field(net, (1, 40, 40))
+    (top, left), (bottom, right) = (f(np.argwhere(field), axis=0) for f in (np.min, np.max))
+    assert outline.get_xy() == (left - 0.5, top - 0.5)
+    assert (outline.get_width(), outline.get_height()) == (right - left + 1, bottom - top + 1)
+    assert (right - left + 1, bottom - top + 1) == (16, 16)  # 4 + 2·2 + 2·4
+    assert figure.axes[0].get_title().endswith("seen 16×16, theory 16×16")
+
+
+def test_outside_its_outline_a_network_sees_nothing():
+    net = fc.models.lenet5(rng=0)
+    figure = plot.effective_receptive_field(net, (1, 28, 28))
+    (outline,) = figure.axes[0].patches
+    assert (outline.get_width(), outline.get_height()) == (16, 16)
+    left, top = (int(edge + 0.5) for edge in outline.get_xy())
+    field = plot.effective_field(net, (1, 28, 28))
+    inner = field[top : top + 16, left : left + 16]
+    assert inner.all() and np.count_nonzero(field) == inner.size
+
+
 def test_confusion_matrix_counts():
     true, predicted = ["a", "a", "b", "b", "b", "c"], ["a", "b", "b", "b", "a", "c"]
     figure = plot.confusion_matrix(true, predicted)
     ax = figure.axes[0]
     counts = {t.get_position(): t.get_text() for t in ax.texts}
-    assert counts == {(0, 0): "1", (1, 0): "1", (0, 1): "1", (1, 1): "2", (2, 2): "1"}
+    assert counts == {
+        (0, 0): "1\n50%",
+        (1, 0): "1\n50%",
+        (0, 1): "1\n33%",
+        (1, 1): "2\n67%",
+        (2, 2): "1\n100%",
+    }
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
     assert ax.get_title() == "66.7% right"
     shares = ax.images[0].get_array()
@@ -114,14 +156,27 @@ def test_confusion_matrix_counts():
         plot.confusion_matrix([1, 2], [1])
 
 
+def test_twenty_long_names_do_not_cover_each_other():
+    names = [f"class {i:02d}" for i in range(20)]
+    figure = plot.confusion_matrix(names, names)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    labels = figure.axes[0].get_xticklabels()
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in labels]
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
+    assert figure.axes[0].texts[0].get_text() == "1"  # no room for per cent
+
+
 def test_misclassified_are_sorted_by_certainty(rng):
     x = rng.random((4, 1, 5, 5))
     chances = np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
     figure = plot.misclassified(chances, x, np.array([1, 1, 1, 0]))
     assert [ax.get_title() for ax in figure.axes] == [
-        "0 (90%)\nis 1",
-        "1 (70%)\nis 0",
-        "0 (60%)\nis 1",
+        "said 0 (90%)\nis 1",
+        "said 1 (70%)\nis 0",
+        "said 0 (60%)\nis 1",
     ]
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), x[1, 0])
     assert figure.get_suptitle() == "3 of 4 are wrong"
@@ -130,6 +185,7 @@ def test_misclassified_are_sorted_by_certainty(rng):
     assert (
         plot.misclassified(chances, x, np.array([0, 0, 1, 1])).get_suptitle() == "0 of 4 are wrong"
     )
+    assert not plot.misclassified(chances, x, np.array([0, 0, 1, 1])).axes
     net = fc.models.mlp(25, 2, rng=0)
     wrong = int(np.sum(net(x).argmax(axis=1) != 0))
     assert plot.misclassified(net, x, np.zeros(4, int)).get_suptitle() == f"{wrong} of 4 are wrong"
@@ -176,12 +232,34 @@ def test_a_search_over_two_parameters_is_a_map():
     assert figure.get_suptitle() == "best: n 2, kind a, error 0.2"
 
 
+def test_a_failed_setting_is_an_empty_cell_of_the_map():
+    table = rows(
+        *(({"n": n, "lr": lr}, None if n * lr > 3 else n * lr) for n in (1, 2) for lr in (1, 2))
+    )
+    figure = plot.search_results(table)
+    ax = figure.axes[0]
+    np.testing.assert_allclose(ax.images[0].get_array().filled(np.nan), [[1, 2], [2, np.nan]])
+    assert [t.get_text() for t in ax.texts] == ["1", "2", "2", "failed"]
+    assert figure.get_suptitle() == "best: n 1, lr 1, error 1; 1 of 4 settings failed"
+
+
+def test_a_table_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match=r"row 0 of the table lacks \['mean_error', 'std_error'\]"):
+        plot.search_results([{"setting": {"a": 1}}])
+    with pytest.raises(ValueError, match=r"the table lacks \['mean_test_score', 'std_test_score'"):
+        plot.search_results({"params": [{"a": 1}], "mean_test_accuracy": [0.5]})
+
+
 def test_a_random_search_is_dots_for_each_parameter(rng):
     settings = [{"a": float(a), "b": [int(10 * b)], "c": 1} for a, b in rng.random((6, 2))]
     table = rows(*((s, i / 10) for i, s in enumerate(settings)))
     figure = plot.search_results(table)
     assert len(figure.axes) == 2  # c is one value for all
     assert len(figure.axes[0].lines) == 6
+    near = plot.search_results(rows(({"a": 20}, 0.1), ({"a": 300}, 0.2)))
+    near.draw_without_rendering()
+    ticks = near.axes[0].xaxis.get_major_ticks()
+    assert {"20", "50", "100", "200"} <= {tick.label1.get_text() for tick in ticks}
     with pytest.raises(ValueError, match="no setting that was measured"):
         plot.search_results(rows(({"a": 1}, None)))
 
