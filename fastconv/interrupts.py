@@ -6,9 +6,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
-__all__ = ["uninterrupted"]
+__all__ = ["interrupt_noticed", "uninterrupted"]
 
 
 @contextmanager
@@ -29,3 +30,29 @@ def uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if caught:
         before(*caught[0])
+
+
+@contextmanager
+def interrupt_noticed() -> Iterator[None]:
+    """Raise KeyboardInterrupt after a block that answered Ctrl-C by ending early.
+
+    :func:`fastconv.fit` and scikit-learn's MLPClassifier do; an estimator trained in part must
+    not be taken for a whole training.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    caught = []
+
+    def handler(number: int, frame: Any) -> None:
+        caught.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if caught:
+        raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 
@@ -14,15 +14,17 @@ __all__ = ["report", "watched"]
 T = TypeVar("T")
 
 
-def watched(batches: Sequence[T], title: str, show: bool) -> Iterator[T]:
-    """The batches one by one, behind a progress bar if asked for and tqdm is installed."""
+def watched(
+    items: Iterable[T], title: str, show: bool, total: int, unit: str = "batch"
+) -> Iterator[T]:
+    """The items one by one, behind a progress bar if asked for and tqdm is installed."""
     if show and importlib.util.find_spec("tqdm") is not None:
         tqdm = importlib.import_module("tqdm").tqdm
         seconds = 0.1 if sys.stderr.isatty() else 5  # a log keeps every line of the bar
-        bar = {"unit": "batch", "leave": False, "mininterval": seconds, "file": sys.stderr}
-        yield from tqdm(batches, desc=title, **bar)
+        bar = {"leave": False, "mininterval": seconds, "file": sys.stderr}
+        yield from tqdm(items, desc=title, total=total, unit=unit, **bar)
     else:
-        yield from batches
+        yield from items
 
 
 def report(title: str, values: dict[str, float | int | None]) -> None:

@@ -125,7 +125,7 @@ def fit(
             began, title = time.perf_counter(), f"epoch {state.epoch}/{epochs}"
             batches = _batches(state.rng, len(learning[0]), batch_size, shuffle)
             ready = _examples(learning, batches, augment, state.rng)
-            taken = zip(watched(batches, title, progress), ready, strict=True)
+            taken = zip(watched(batches, title, progress, len(batches)), ready, strict=True)
             row = _epoch(state, (examples for _, examples in taken), loss)
             if held_out is not None:
                 row["val_loss"], row["val_accuracy"] = evaluate(net, held_out, loss=loss)

@@ -1,37 +1,38 @@
-"""The search for hyperparameters: every setting measured on the same validation parts."""
+"""The protocol: splits, trainings, the smallest mean error, one test at the end."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import json
 import os
-import pickle
-import re
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 import numpy as np
 
-from .files import replacing
-from .interrupts import uninterrupted
-from .kernels import ShapeError
-from .kernels.dims import as_int
+from ..interrupts import interrupt_noticed, uninterrupted
+from ..progress import watched
+from .checks import (
+    Setting,
+    all_settings,
+    checked_data,
+    checked_reshuffles,
+    checked_settings,
+    checked_test,
+    needs_sklearn,
+)
+from .log import Log, digest, identity, stable, without_addresses
 
 
 __all__ = ["SearchResult", "count_trainings", "search"]
 
 PathLike = str | os.PathLike[str]
-Setting = dict[str, Any]
-Done = dict[tuple[int, int], dict[str, Any]]  # what came of (setting, reshuffle)
+
+_MEASURES = ("mean_error", "std_error")
 
 
 @dataclass(repr=False)
@@ -84,12 +85,9 @@ class SearchResult:
 
     def plot(self, path: PathLike | None = None) -> Any:
         """The picture of :func:`fastconv.plot.search_results`, a matplotlib Figure."""
-        from . import plot
+        from .. import plot
 
-        return plot.search_results(self.table, path)  # type: ignore[attr-defined, unused-ignore]
-
-
-_MEASURES = ("mean_error", "std_error")
+        return plot.search_results(self.table, path)
 
 
 def count_trainings(settings: Any, reshuffles: int = 3) -> int:
@@ -105,7 +103,7 @@ def count_trainings(settings: Any, reshuffles: int = 3) -> int:
     >>> count_trainings([{"lr": 0.1}, {"lr": 0.01}], reshuffles=3)
     6
     """
-    return len(_all_settings(settings)) * _checked_reshuffles("count_trainings", reshuffles)
+    return len(all_settings(settings)) * checked_reshuffles("count_trainings", reshuffles)
 
 
 def search(
@@ -177,29 +175,29 @@ def search(
     ImportError
         If scikit-learn is not installed.
     """
-    _needs_sklearn()
-    wanted = _checked_settings(estimator, _all_settings(settings))
-    reshuffles = _checked_reshuffles("search", reshuffles)
-    x, y = _checked_data("learning", learning)
-    held_out = None if test is None else _checked_test(test, x)
+    needs_sklearn()
+    wanted = checked_settings(estimator, all_settings(settings))
+    reshuffles = checked_reshuffles("search", reshuffles)
+    x, y = checked_data("learning", learning)
+    held_out = None if test is None else checked_test(test, x)
     error = _Error(estimator, scoring)
     problem = {
-        "estimator": type(estimator).__qualname__ + _identity(estimator.get_params()),
-        "settings": [_identity(setting) for setting in wanted],
+        "estimator": type(estimator).__qualname__ + identity(estimator.get_params()),
+        "settings": [identity(setting) for setting in wanted],
         "reshuffles": reshuffles,
         "validation_size": validation_size,
-        "scoring": _stable(scoring),
+        "scoring": stable(scoring),
         "seed": seed,
-        "data": _digest(x, y),
+        "data": digest(x, y),
     }
-    log = _Log(resume, problem)
+    log = Log(resume, problem)
     splits = _splits(estimator, x, y, reshuffles, validation_size, log.split_seed)
     jobs = [(s, r) for s in range(len(wanted)) for r in range(reshuffles) if (s, r) not in log.done]
     if progress:
         _announce(len(wanted), reshuffles, len(log.done))
     calls = ((s, r, estimator, wanted[s], error, x, y, *splits[r]) for s, r in jobs)
     with _parallel(n_jobs, _train, calls) as finished:
-        for s, r, outcome in _watched(finished, len(jobs), progress):
+        for s, r, outcome in watched(finished, "search", progress, len(jobs), "training"):
             with uninterrupted():
                 log.add(s, r, outcome)
     table = [
@@ -209,7 +207,7 @@ def search(
     best = _smallest(table)
     winner = _with_setting(estimator, best["setting"])
     try:
-        with _interrupt_noticed():
+        with interrupt_noticed():
             winner.fit(x, y)
         tested = None if held_out is None else error(winner, *held_out)
     except Exception as problem:  # the table is not lost for it
@@ -234,7 +232,7 @@ def _train(
     value, failure = None, None
     try:
         candidate = _with_setting(estimator, setting)
-        with _interrupt_noticed():
+        with interrupt_noticed():
             candidate.fit(_part(x, training), _part(y, training))
         value = error(candidate, _part(x, validation), _part(y, validation))
     except Exception as problem:
@@ -307,105 +305,6 @@ def _smallest(table: list[dict[str, Any]]) -> dict[str, Any]:
     return min(complete, key=lambda row: float(row["mean_error"]))
 
 
-class _Log:
-    """The finished trainings, in a file of a JSON line each if there is a path.
-
-    The first line has what the search is about, and the seed of its splits.
-    """
-
-    def __init__(self, path: PathLike | None, problem: dict[str, Any]) -> None:
-        self._path = None if path is None else Path(path)
-        drawn = np.random.SeedSequence(problem["seed"]).generate_state(1)[0]
-        self._head: dict[str, Any] = {"search": problem, "split_seed": int(drawn)}
-        self.done: Done = {}
-        if self._path is not None:
-            if self._path.exists():
-                self._read(self._path)
-            else:
-                self._write(self._path)  # a folder that is not there shows before the work
-
-    @property
-    def split_seed(self) -> int:
-        return int(self._head["split_seed"])
-
-    def add(self, s: int, r: int, outcome: dict[str, Any]) -> None:
-        self.done[s, r] = outcome
-        if self._path is not None:
-            self._write(self._path)
-
-    def _write(self, path: Path) -> None:
-        rows = ({"setting": s, "reshuffle": r, **o} for (s, r), o in self.done.items())
-        with replacing(path) as file:
-            for row in (self._head, *rows):
-                file.write(json.dumps(row, default=_plain).encode() + b"\n")
-
-    def _read(self, path: Path) -> None:
-        try:
-            head, *rows = map(json.loads, path.read_text().splitlines())
-            before, split_seed = head["search"], int(head["split_seed"])
-            self.done = {(row.pop("setting"), row.pop("reshuffle")): row for row in rows}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(
-                f"search: resume={str(path)!r} is not a file that search wrote; use another path"
-            ) from error
-        now = json.loads(json.dumps(self._head["search"], default=_plain))
-        other = [name for name in now if now[name] != before.get(name)]
-        if other:
-            raise ValueError(
-                f"search: resume={str(path)!r} is of a search with other {', '.join(other)}; use "
-                "another path, or the same arguments (of a sampler a fixed random_state too)"
-            )
-        self._head["split_seed"] = split_seed
-
-
-def _stable(value: Any, name: str = "") -> str:
-    """A text for the value that is the same in the next process."""
-    return name + _without_addresses(repr(value))
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers as JSON has them."""
-    return value.item()
-
-
-def _without_addresses(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
-
-
-def _identity(value: Any) -> str:
-    """:func:`_stable`, and a digest of what it does not show: weights, states, code."""
-    joblib = importlib.import_module("joblib")
-    return f"{_stable(value)} {joblib.hash([_content(part) for part in _parts(value)])}"
-
-
-def _parts(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return [part for item in value.items() for one in item for part in _parts(one)]
-    if isinstance(value, list | tuple):
-        return [part for one in value for part in _parts(one)]
-    return [value]
-
-
-def _content(value: Any) -> Any:
-    """A function's code and what it is a closure over; of anything else a digest."""
-    joblib = importlib.import_module("joblib")
-    code = value if hasattr(value, "co_code") else getattr(value, "__code__", None)
-    if code is None:
-        try:
-            return joblib.hash(value)
-        except (pickle.PicklingError, TypeError, AttributeError):  # of a class in a function
-            return _stable(value)
-    held = getattr(value, "__defaults__", None) or ()
-    held += tuple(cell.cell_contents for cell in getattr(value, "__closure__", None) or ())
-    parts = [_content(part) for part in (*code.co_consts, *held)]
-    return code.co_code, code.co_names, parts
-
-
-def _digest(x: Any, y: Any) -> str:
-    joblib = importlib.import_module("joblib")
-    return f"X {np.shape(x)}, y {np.shape(y)}, {joblib.hash((x, y))}"
-
-
 @contextmanager
 def _parallel(n_jobs: int | None, function: Any, calls: Iterable[Any]) -> Iterator[Any]:
     """Results in the order in which they are finished, where the backend can do that."""
@@ -419,32 +318,6 @@ def _parallel(n_jobs: int | None, function: Any, calls: Iterable[Any]) -> Iterat
         yield results
 
 
-@contextmanager
-def _interrupt_noticed() -> Iterator[None]:
-    """Raise KeyboardInterrupt after a block that answered Ctrl-C by ending early.
-
-    :func:`fastconv.fit` and scikit-learn's MLPClassifier do; an estimator trained in part must
-    not be taken for a whole training.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    caught = []
-
-    def handler(number: int, frame: Any) -> None:
-        caught.append(number)
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if caught:
-        raise KeyboardInterrupt
-
-
 def _announce(settings: int, reshuffles: int, done: int) -> None:
     counts = (settings, "setting"), (reshuffles, "reshuffle"), (settings * reshuffles, "training")
     text = "{} × {} = {}".format(*(f"{n} {what}{'s' * (n != 1)}" for n, what in counts))
@@ -452,84 +325,6 @@ def _announce(settings: int, reshuffles: int, done: int) -> None:
     print(f"{text}, and one of the winner", file=sys.stderr, flush=True)
 
 
-def _watched(results: Iterable[Any], total: int, show: bool) -> Iterable[Any]:
-    if not show or importlib.util.find_spec("tqdm") is None:
-        return results
-    tqdm = importlib.import_module("tqdm").tqdm
-    seconds = 0.1 if sys.stderr.isatty() else 5  # a log keeps every line of the bar
-    bar = {"unit": "training", "leave": False, "mininterval": seconds, "file": sys.stderr}
-    shown: Iterable[Any] = tqdm(results, total=total, **bar)
-    return shown
-
-
 def _shown(value: Any) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else _without_addresses(str(value))
+    text = f"{value:.4g}" if isinstance(value, float) else without_addresses(str(value))
     return text if len(text) <= 30 else text[:29] + "…"
-
-
-def _needs_sklearn() -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        raise ImportError("search needs scikit-learn: pip install 'fastconv[sklearn]'")
-
-
-def _all_settings(settings: Any) -> list[Setting]:
-    if isinstance(settings, Mapping):
-        _needs_sklearn()
-        from sklearn.model_selection import ParameterGrid
-
-        return list(ParameterGrid(settings))
-    if isinstance(settings, str) or not isinstance(settings, Iterable):
-        raise TypeError(
-            "search: settings must be a dict of lists (a grid) or an iterable of dicts, "
-            f"got {settings!r}"
-        )
-    return list(settings)
-
-
-def _checked_settings(estimator: Any, settings: list[Any]) -> list[Setting]:
-    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
-        raise TypeError(f"search: estimator must be a scikit-learn estimator, got {estimator!r}")
-    if not settings:
-        raise ValueError("search: settings is empty; give at least one")
-    known = estimator.get_params()
-    for setting in settings:
-        if not isinstance(setting, Mapping):
-            raise TypeError(f"search: each of the settings must be a dict, got {setting!r}")
-        for name in setting:
-            if str(name).partition("__")[0] not in known:
-                raise ValueError(
-                    f"search: settings has {name!r}, which {type(estimator).__name__} does not; "
-                    f"use one of {', '.join(sorted(known))}"
-                )
-    return [dict(setting) for setting in settings]
-
-
-def _checked_reshuffles(who: str, reshuffles: Any) -> int:
-    count = int(as_int(reshuffles, who, "reshuffles"))
-    if count < 1:
-        raise ValueError(f"{who}: reshuffles must be at least 1, got {count}")
-    return count
-
-
-def _checked_data(name: str, data: Any) -> tuple[Any, Any]:
-    from sklearn.utils import indexable
-
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"search: {name} must be a pair (X, y), got {type(data).__name__}")
-    x, y = (np.asarray(a) if isinstance(a, list) else a for a in data)
-    try:
-        indexable(x, y)
-    except ValueError as error:
-        raise ShapeError(f"search: {name} has X and y of different lengths: {error}") from error
-    return x, y
-
-
-def _checked_test(test: Any, x: Any) -> tuple[Any, Any]:
-    """A test set that would not fit shows before the work, not after."""
-    held_out = _checked_data("test", test)
-    if np.shape(held_out[0])[1:] != np.shape(x)[1:]:
-        raise ShapeError(
-            f"search: test has X of shape {np.shape(held_out[0])}, learning {np.shape(x)}; their "
-            "examples must be alike"
-        )
-    return held_out
