@@ -1,5 +1,6 @@
 """What a wheel must do where little else is installed: .ci/run calls this with its backends."""
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -58,6 +59,18 @@ def training_lowers_the_loss() -> None:
     require(losses[2] < losses[0], f"three steps of training did not lower the loss: {losses}")
 
 
+def every_part_is_in_the_wheel() -> None:
+    """Parts that need other packages say so where these are used, not sooner."""
+    for part in ("augment", "callbacks", "cli", "ensemble", "plot", "pretraining", "search"):
+        importlib.import_module(f"fastconv.{part}")
+    try:
+        importlib.import_module("fastconv.sklearn")
+    except ImportError as error:
+        require("pip install 'fastconv[sklearn]'" in str(error), f"fastconv.sklearn: {error}")
+    else:
+        require(False, "fastconv.sklearn was imported without scikit-learn")
+
+
 def import_is_quick() -> None:
     runs = [subprocess.check_output([sys.executable, "-I", "-c", IMPORT]) for _ in range(9)]
     numpy, ours = (min(times) for times in zip(*(map(float, r.split()) for r in runs), strict=True))
@@ -70,5 +83,6 @@ if __name__ == "__main__":
     environment_is_empty()
     kernels_agree()
     training_lowers_the_loss()
+    every_part_is_in_the_wheel()
     import_is_quick()
     fc.show_runtime()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .kernels import ShapeError
-from .layers import Linear
+from .layers import Linear, Sigmoid
 from .layers.base import Layer
 
 
@@ -55,10 +55,16 @@ def pretrain(
         from sklearn.neural_network import BernoulliRBM
     except ImportError as error:
         raise ImportError("pretrain needs scikit-learn: pip install 'fastconv[sklearn]'") from error
-    hidden = [layer for _, layer in net.leaves() if isinstance(layer, Linear)][:-1]
+    leaves = [layer for _, layer in net.leaves()]
+    places = [i for i, layer in enumerate(leaves) if isinstance(layer, Linear)][:-1]
+    hidden = [layer for layer in leaves if isinstance(layer, Linear)][:-1]
     if not hidden or any(layer.bias is None for layer in hidden):
         raise ValueError(
             "pretrain: the network needs at least two Linear layers, the hidden ones with bias"
+        )
+    if not all(isinstance(leaves[i + 1], Sigmoid) for i in places):
+        raise ValueError(
+            "pretrain: the units of a machine are sigmoids; put Sigmoid() behind each hidden Linear"
         )
     visible = np.asarray(x)
     if visible.ndim < 2 or len(visible) == 0:

@@ -29,7 +29,16 @@ __all__ = ["Checkpoint", "load_checkpoint_weights", "read_checkpoint", "write_ch
 
 PathLike = str | os.PathLike[str]
 
-_META = {"epoch", "step", "history", "groups", "generators", "callbacks", "memories"}
+_META = {
+    "epoch",
+    "step",
+    "steps_per_epoch",
+    "history",
+    "groups",
+    "generators",
+    "callbacks",
+    "memories",
+}
 _SETTINGS = [f.name for f in fields(Group) if f.name not in ("parameters", "velocities")]
 
 
@@ -86,11 +95,11 @@ class Checkpoint(Callback):
 
     def on_train_begin(self, state: TrainingState) -> None:
         behind = state.callbacks[list(state.callbacks).index(self) + 1 :]
-        late = [c for c in behind if hasattr(c, "state_dict") and not isinstance(c, Checkpoint)]
+        late = [c for c in behind if hasattr(c, "state_dict")]
         if late:
             raise ValueError(
                 f"Checkpoint: {type(late[0]).__name__} comes behind it and would be kept as it was "
-                "before the epoch; put the Checkpoint last"
+                "before the epoch; put the Checkpoint last, and only one"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         if not len(state.history):
@@ -149,6 +158,7 @@ def write_checkpoint(state: TrainingState, path: PathLike) -> None:
     meta = {
         "epoch": state.epoch,
         "step": state.step,
+        "steps_per_epoch": state.steps_per_epoch,
         "history": state.history.as_dict(),
         "groups": [{name: getattr(g, name) for name in _SETTINGS} for g in state.optimizer.groups],
         "generators": [rng.bit_generator.state for rng in _generators(state)],
@@ -234,6 +244,11 @@ def _check_same(path: PathLike, state: TrainingState, meta: dict[str, Any]) -> N
     kept = meta["callbacks"]
     if mine != kept:
         raise ValueError(f"checkpoint: {path} has the callbacks {kept}, but this training {mine}")
+    if meta["steps_per_epoch"] != state.steps_per_epoch:
+        raise ValueError(
+            f"checkpoint: {path} has {meta['steps_per_epoch']} steps an epoch, but this training "
+            f"{state.steps_per_epoch}; give the same data and batch_size"
+        )
     if len(meta["groups"]) != len(state.optimizer.groups):
         raise ValueError(
             f"checkpoint: {path} has {len(meta['groups'])} groups of parameters, but this "

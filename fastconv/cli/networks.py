@@ -43,14 +43,14 @@ def built(
     ValueError
         If there is no such architecture.
     """
-    name, _, sizes = architecture.partition(":")
-    if name == "lenet5" and not sizes:
+    name, colon, sizes = architecture.partition(":")
+    if name == "lenet5" and not colon:
         net = models.lenet5(classes or 10, channels, rng=0, dropout=0.5 * dropout)
         return net, (channels, 28, 28)
-    if name == "alexnet" and not sizes:
+    if name == "alexnet" and not colon:
         return models.alexnet(classes or 1000, rng=0), (3, 227, 227)
     if name == "mlp":
-        parts = (sizes or "784-100-10").split("-")
+        parts = (sizes if colon else "784-100-10").split("-")
         if len(parts) > 1 and all(part.isdecimal() and int(part) for part in parts):
             return models.mlp(*map(int, parts), rng=0), (int(parts[0]),)
     raise ValueError(f"architecture {architecture!r} is unknown; use {ARCHITECTURES}")

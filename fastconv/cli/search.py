@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import io
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,22 @@ def _values(text: str) -> tuple[str, list[Any]]:
             f"{text!r} must be NAME=VALUE,VALUE with NAME of {', '.join(_NAMES)}"
         )
     try:
-        return name, [_value(name, value) for value in values.split(",")]
+        found = [_value(name, value) for value in values.split(",")]
+        if len(set(found)) < len(found):
+            raise ValueError
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{values!r} are not values of {name}") from None
+        message = f"{values!r} are not values of {name}, each once"
+        raise argparse.ArgumentTypeError(message) from None
+    return name, found
 
 
 def _value(name: str, text: str) -> Any:
     if name == "hidden":
         return tuple(int(part) for part in text.split("-"))
-    return int(text) if name in _WHOLE else float(text)
+    value = int(text) if name in _WHOLE else float(text)
+    if not isfinite(value):
+        raise ValueError
+    return value
 
 
 def _run(options: Any) -> int:

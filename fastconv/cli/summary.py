@@ -49,7 +49,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _run(options: Any) -> int:
     if options.model is None:
-        name = options.architecture or "lenet5"
+        name = "lenet5" if options.architecture is None else options.architecture
         net, shape = built(name)
     elif options.architecture is None:
         model = read_model(options.model)

@@ -460,14 +460,16 @@ def test_a_checkpoint_of_another_training_is_refused(data, tmp_path):
     ]
     before = weights(net)
     with pytest.raises(fc.ShapeError, match=r"has shape|of other parameters"):
-        fc.fit(net, data, resume=last, callbacks=callbacks)
+        fc.fit(net, data, batch_size=16, resume=last, callbacks=callbacks)
     assert_same_bits(weights(net), before)
     other = net_of(rng=9)  # the same network, but an optimizer without momentum
     before = weights(other)
     with pytest.raises(fc.ShapeError, match="of other parameters"):
         sgd = fc.SGD(other.parameters(), 0.1)
-        fc.fit(other, data, sgd, resume=last, callbacks=callbacks)
+        fc.fit(other, data, sgd, 10, 16, resume=last, callbacks=callbacks)
     assert_same_bits(weights(other), before)
+    with pytest.raises(ValueError, match="has 3 steps an epoch, but this training 5"):
+        fc.fit(net_of(), data, batch_size=8, resume=last, callbacks=callbacks)
     weights_alone = tmp_path / "weights.npz"
     for others in ({}, {"meta": np.zeros(3)}, {"meta": np.frombuffer(b"{}", np.uint8)}):
         fc.save({**net_of().state_dict(), **others}, weights_alone)
@@ -578,6 +580,9 @@ def test_every_callback_ends_though_another_fails(data):
 
 
 def test_a_checkpoint_comes_last(data, tmp_path):
+    two = [Checkpoint(tmp_path, monitor="loss"), Checkpoint(tmp_path / "2", monitor="loss")]
+    with pytest.raises(ValueError, match="put the Checkpoint last, and only one"):
+        fc.fit(net_of(), data, callbacks=two)
     callbacks = [Checkpoint(tmp_path, monitor="loss"), EarlyStopping("loss")]
     with pytest.raises(ValueError, match=r"EarlyStopping comes behind it.*put the Checkpoint last"):
         fc.fit(net_of(), data, callbacks=callbacks)

@@ -416,6 +416,8 @@ def test_summary(capsys):
     assert [row["parameters"] for row in found["layers"]] == [0, 78500, 0, 1010]
     assert cli.main(["summary", "lenet5", "--input", "1x36x36"]) == 2
     assert "fastconv: error: " in capsys.readouterr().err
+    for name in ("mlp:", "lenet5:", ""):
+        assert "is unknown; use lenet5" in error_of(capsys, "summary", name)
     message = error_of(capsys, "summary", "resnet")
     assert message.endswith("use lenet5, alexnet, or mlp:784-100-10 with sizes of your own")
     with pytest.raises(SystemExit) as stop:
@@ -490,6 +492,8 @@ def test_search_says_what_is_wrong(tmp_path, data, capsys):
         ("rate=1", "'rate=1' must be NAME=VALUE,VALUE with NAME of lr,"),
         ("lr", "must be NAME=VALUE"),
         ("lr=a", "'a' are not values of lr"),
+        ("lr=0.1,nan", "'0.1,nan' are not values of lr"),
+        ("lr=0.1,0.1", "'0.1,0.1' are not values of lr, each once"),
         ("hidden=4-", "'4-' are not values of hidden"),
     ],
 )

@@ -62,5 +62,7 @@ def test_refused(digits):
     for bad in (x[:0], 3):
         with pytest.raises(fc.ShapeError, match="with N of at least 1"):
             pretrain(deep(), bad)
+    with pytest.raises(ValueError, match=r"put Sigmoid\(\) behind each hidden Linear"):
+        pretrain(fc.models.mlp(64, 32, 10, rng=0), x)
     with pytest.raises(ValueError, match="at least two Linear layers"):
         pretrain(fc.Sequential(fc.Flatten(), fc.Linear(64, 10)), x)

@@ -33,31 +33,6 @@ def test_l2_is_alpha_w_with_an_alpha_of_each_layer():
     np.testing.assert_array_equal(moved["1.bias"][0], 0)  # biases are not decayed
 
 
-def test_l2_is_the_gradient_of_half_alpha_times_the_squares(rng):
-    """E + α·½Σw², by differences."""
-    net, alpha, lr = net64(5, 3), 0.3, 1e-3
-    x, y = rng.normal(size=(8, 5)), np.arange(8) % 3
-    w = net.layers[1].weight
-
-    def penalised():
-        loss, _ = fc.softmax_cross_entropy(net(x), y)
-        return loss + alpha * np.sum(w.value**2) / 2
-
-    slope = np.empty_like(w.value)
-    for index in np.ndindex(w.value.shape):
-        kept, h = w.value[index], 1e-6
-        w.value[index] = kept + h
-        high = penalised()
-        w.value[index] = kept - h
-        slope[index] = (high - penalised()) / (2 * h)
-        w.value[index] = kept
-    before = w.value.copy()
-    _, dscores = fc.softmax_cross_entropy(net.forward(x, train=True), y)
-    net.backward(dscores)
-    fc.SGD(per_layer(net, l2=alpha), lr=lr).step()
-    np.testing.assert_allclose((before - w.value) / lr, slope, rtol=1e-6, atol=1e-8)
-
-
 def test_l1_is_alpha_times_the_sign():
     net = net64(4, 3, 2)
     net.layers[1].weight.value[0, 0] = 0.0

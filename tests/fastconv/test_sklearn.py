@@ -152,6 +152,8 @@ def test_data_that_does_not_fit(rows):
     found = quick(epochs=1).fit(x.reshape(-1, 1, 8, 8), y)
     with pytest.raises(fc.ShapeError, match=r"examples of shape \(1, 4, 16\), but was trained on"):
         found.predict(x.reshape(-1, 1, 4, 16))
+    with pytest.raises(fc.ShapeError, match=r"images of shape \(1, 8, 8\), but image_shape="):
+        quick(image_shape=(4, 16)).fit(x.reshape(-1, 1, 8, 8), y)
     with pytest.raises(ValueError, match=r"at least one non-zero number|nor all zero"):
         quick().fit(x, y, np.zeros(len(x)))
 
