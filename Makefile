@@ -20,5 +20,5 @@ lint: $(PYTHON)
 	$(PYTHON) -m pytest tests/test_lint.py
 
 clean:
-	rm -rf build dist *.egg-info fastconv-lenet5 .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist *.egg-info fastconv-lenet5 fastconv-search .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	rm -f kernels/*.so
