@@ -23,8 +23,6 @@ from .kernels import (
     threads,
     use_backend,
 )
-from .kernels.explain import explain
-from .kernels.runtime import show_runtime
 from .layers import (
     AvgPool2d,
     Conv2d,
@@ -46,7 +44,6 @@ from .optim import SGD
 from .parameter import Parameter
 from .state import load, save
 from .summary import summary
-from .training import Callback, TrainingState, evaluate, fit
 
 
 __all__ = [
@@ -106,7 +103,7 @@ __all__ = [
 ]
 
 
-# Not all of them in __all__: without scikit-learn, fastconv.sklearn is an ImportError.
+# Not all of these modules in __all__: without scikit-learn, fastconv.sklearn is an ImportError.
 _LAZY = {
     "augment",
     "callbacks",
@@ -117,6 +114,14 @@ _LAZY = {
     "regularisation",
     "search",
     "sklearn",
+}
+_LAZY_NAMES = {
+    "Callback": "hooks",
+    "TrainingState": "hooks",
+    "evaluate": "training",
+    "explain": "kernels.explain",
+    "fit": "training",
+    "show_runtime": "kernels.runtime",
 }
 
 if TYPE_CHECKING:
@@ -133,6 +138,10 @@ if TYPE_CHECKING:
     from . import (
         sklearn as sklearn,
     )
+    from .hooks import Callback, TrainingState
+    from .kernels.explain import explain
+    from .kernels.runtime import show_runtime
+    from .training import evaluate, fit
 
     __version__: str
 else:
@@ -143,4 +152,11 @@ else:
             return importlib.import_module("importlib.metadata").version("fastconv")
         if name in _LAZY:
             return importlib.import_module(f"{__name__}.{name}")
+        if name in _LAZY_NAMES:
+            found = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)
+            globals()[name] = found
+            return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .kernels import ShapeError
 
@@ -18,8 +18,7 @@ __all__ = ["Row", "Summary", "summary"]
 Field = int | tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One layer.
 
     Attributes

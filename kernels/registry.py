@@ -10,9 +10,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +41,7 @@ def _takes_all(dims: Dims, dtype: np.dtype[Any]) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Implementation:
+class Implementation(NamedTuple):
     """One way to compute one verb: a function of a module in this package."""
 
     verb: str

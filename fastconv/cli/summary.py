@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def _run(options: Any) -> int:
     found = net.summary(options.input or shape)
     if options.json:
         totals = {total: getattr(found, total) for total in _TOTALS}
-        rows = [asdict(row) for row in found.rows]
+        rows = [row._asdict() for row in found.rows]
         print(json.dumps({"architecture": name, **totals, "layers": rows}))
     else:
         print(found)

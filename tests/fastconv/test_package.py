@@ -42,8 +42,11 @@ def test_import_loads_nothing_heavy():
 
 
 def test_import_does_not_load_the_slow_parts_of_the_library_and_numpy():
-    """zipfile, gzip, json and hashlib cost milliseconds each, numpy.random 15."""
-    slow = "{'numpy.random', 'zipfile', 'gzip', 'json', 'hashlib', 'importlib.metadata'}"
+    """zipfile, gzip, json and hashlib cost milliseconds each, numpy.random 15; training 4."""
+    slow = (
+        "{'numpy.random', 'zipfile', 'gzip', 'json', 'hashlib', 'importlib.metadata',"
+        "'fastconv.training', 'fastconv.kernels.explain'}"
+    )
     assert (
         python(
             "import sys, numpy; before = set(sys.modules); import fastconv;"
@@ -57,3 +60,7 @@ def test_submodules_come_on_demand():
     assert python("import fastconv as fc; print(fc.datasets.mnist.__name__)") == "mnist"
     assert fc.models.lenet5 is not None
     assert fc.init.fans((2, 3)) == (3, 2)
+
+
+def test_completion_offers_what_is_not_yet_imported():
+    assert python("import fastconv as fc; print(set(fc.__all__) - set(dir(fc)))") == "set()"

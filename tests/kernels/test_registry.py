@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,14 +82,14 @@ def test_candidates_give_every_reason():
 
 
 def test_nothing_takes_it(table):
-    table(replace(registry.TABLE["conv2d"][-1], why_not=lambda dims, dtype: "too big"))
+    table(registry.TABLE["conv2d"][-1]._replace(why_not=lambda dims, dtype: "too big"))
     with pytest.raises(ValueError, match=r"conv2d n1c2\S+ float32: no impl.*\n.*: too big"):
         registry.select("conv2d", DIMS, F32)
 
 
 def test_what_loses_is_taken_only_when_asked_for(table):
     picky, *rows = registry.TABLE["conv2d"][-2:]
-    loser = replace(picky, loses=lambda dims, dtype: "it would be slower")
+    loser = picky._replace(loses=lambda dims, dtype: "it would be slower")
     table(loser, *rows)
     assert registry.select("conv2d", DIMS, F32, "numpy") is rows[0]
     assert registry.select("conv2d", DIMS, F32, "numpy", loser.algorithm) is loser
