@@ -103,8 +103,8 @@ __all__ = [
 ]
 
 
-# Not all of these modules in __all__: without scikit-learn, fastconv.sklearn is an ImportError.
-_LAZY = {
+# Not all of them in __all__: without scikit-learn, fastconv.sklearn is an ImportError.
+_LAZY_MODULES = {
     "augment",
     "callbacks",
     "datasets",
@@ -150,7 +150,7 @@ else:
         # What costs milliseconds to import is imported where it is asked for.
         if name == "__version__":
             return importlib.import_module("importlib.metadata").version("fastconv")
-        if name in _LAZY:
+        if name in _LAZY_MODULES:
             return importlib.import_module(f"{__name__}.{name}")
         if name in _LAZY_NAMES:
             found = getattr(importlib.import_module(f"{__name__}.{_LAZY_NAMES[name]}"), name)

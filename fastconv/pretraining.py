@@ -56,13 +56,12 @@ def pretrain(
     except ImportError as error:
         raise ImportError("pretrain needs scikit-learn: pip install 'fastconv[sklearn]'") from error
     leaves = [layer for _, layer in net.leaves()]
-    places = [i for i, layer in enumerate(leaves) if isinstance(layer, Linear)][:-1]
-    hidden = [layer for layer in leaves if isinstance(layer, Linear)][:-1]
-    if not hidden or any(layer.bias is None for layer in hidden):
+    hidden = [(i, layer) for i, layer in enumerate(leaves) if isinstance(layer, Linear)][:-1]
+    if not hidden or any(layer.bias is None for _, layer in hidden):
         raise ValueError(
             "pretrain: the network needs at least two Linear layers, the hidden ones with bias"
         )
-    if not all(isinstance(leaves[i + 1], Sigmoid) for i in places):
+    if not all(isinstance(leaves[i + 1], Sigmoid) for i, _ in hidden):
         raise ValueError(
             "pretrain: the units of a machine are sigmoids; put Sigmoid() behind each hidden Linear"
         )
@@ -70,7 +69,7 @@ def pretrain(
     if visible.ndim < 2 or len(visible) == 0:
         raise ShapeError(f"pretrain: x {visible.shape} must be (N, …) with N of at least 1")
     visible = visible.reshape(len(visible), -1)
-    features = hidden[0].weight.value.shape[1]
+    features = hidden[0][1].weight.value.shape[1]
     if visible.shape[1] != features:
         raise ShapeError(
             f"pretrain: x {np.shape(x)} has {visible.shape[1]} features, but the first Linear "
@@ -81,7 +80,7 @@ def pretrain(
             f"pretrain: x must be in [0, 1], as probabilities, got {visible.min()} to "
             f"{visible.max()}; scale it"
         )
-    for layer in hidden:
+    for _, layer in hidden:
         machine = BernoulliRBM(
             len(layer.weight.value),
             learning_rate=lr,

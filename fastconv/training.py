@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .history import History
-from .hooks import HOOKS, Callback, TrainingState
+from .hooks import HOOKS, TrainingState
 from .interrupts import uninterrupted
 from .kernels import ShapeError
 from .kernels.arrays import Array
@@ -23,7 +23,7 @@ from .prefetch import ahead
 from .progress import report, watched
 
 
-__all__ = ["Callback", "TrainingState", "evaluate", "fit"]
+__all__ = ["evaluate", "fit"]
 
 Loss = Callable[..., tuple[float, Array]]
 Data = Sequence[Any]  # (x, y) or (x, y, sample_weight)
@@ -62,7 +62,7 @@ def fit(
         The last batch of an epoch has what is left.
     validation : (x, y) or (x, y, sample_weight), optional
         Measured after each epoch; never trained on.
-    callbacks : objects with methods of :class:`Callback`
+    callbacks : objects with methods of :class:`fastconv.Callback`
         See :mod:`fastconv.callbacks`.
     seed : int, optional
         Of the shuffling, the augmentation and every Dropout: the same seed, network and data

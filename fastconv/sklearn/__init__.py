@@ -4,8 +4,9 @@ They take images (N, C, H, W), grey images (N, H, W), or flat rows (N, features)
 `image_shape` to say what images these are.  Whatever scikit-learn does with an estimator
 works: pipelines, cross-validation, searches, learning curves, in parallel.
 
-joblib's processes get a share of the processors each, which fastconv's threads keep to;
-its threads share fastconv's one pool, of which `n_threads` limits the part of one estimator.
+joblib's processes (loky, its default) get a share of the processors each, which fastconv's
+threads keep to.  Its threads share fastconv's one pool, and its "multiprocessing" leaves each
+worker all processors: there `n_threads` limits the part of one estimator.
 """
 
 try:

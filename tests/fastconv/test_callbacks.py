@@ -26,7 +26,7 @@ from fastconv.callbacks import (
     WarmUp,
 )
 from fastconv.callbacks.checkpoint import load_checkpoint_weights
-from fastconv.training import Callback, TrainingState
+from fastconv.hooks import Callback, TrainingState
 
 
 def net_of(rng=0):

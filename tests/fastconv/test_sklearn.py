@@ -420,6 +420,25 @@ def test_threads_train_side_by_side(rows):
         np.testing.assert_array_equal(cross_val_score(estimator, x, y, cv=3), alone)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked_workers_give_the_same():
+    """In a process of its own: a fork takes along what locks the threads of other tests hold."""
+    code = """
+import numpy as np
+from joblib import parallel_config
+from sklearn.model_selection import cross_val_score
+from fastconv.sklearn import CNNClassifier
+x, y = np.random.default_rng(0).random((80, 8, 8)), np.arange(80) % 2
+x[y == 1] /= 2
+estimator = CNNClassifier("cnn", epochs=2, random_state=0)
+alone = cross_val_score(estimator, x, y, cv=2)  # wakes the pool that is then forked
+with parallel_config("multiprocessing", n_jobs=2):
+    print(np.array_equal(cross_val_score(estimator, x, y, cv=2), alone))
+"""
+    run = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    assert subprocess.check_output(run, text=True, timeout=300) == "True\n"
+
+
 def test_ctrl_c_is_not_swallowed(rows):
     """A search must not take half a training for a whole one; what was learned is there."""
     x, y, x_test, _ = rows

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.hooks import Callback
 from fastconv.interrupts import uninterrupted
-from fastconv.training import Callback
 
 
 def small_net(rng=0):
