@@ -1,7 +1,8 @@
 """Pictures of networks, trainings and data.
 
 Every function returns a matplotlib Figure and, given a path, also writes it there.  The
-figures belong to nobody's global state: pyplot is not used, no window opens.
+figures belong to nobody's global state: pyplot is not used, no window opens; a notebook
+shows what the last line of a cell returns.
 """
 
 from .activations import ActivationStatistics, activation_histograms, activation_statistics

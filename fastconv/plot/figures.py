@@ -34,10 +34,10 @@ _GAP = 0.08  # between tiles, as part of a tile
 
 def figure(width: float, height: float, layout: Any = "constrained") -> Any:
     try:
-        from matplotlib.figure import Figure
+        from .picture import Picture
     except ImportError as error:
         raise ImportError("pictures need matplotlib: pip install 'fastconv[plot]'") from error
-    return Figure(figsize=(width, height), layout=layout, dpi=DPI)
+    return Picture(figsize=(width, height), layout=layout, dpi=DPI)
 
 
 def finished(figure: Any, path: PathLike | None) -> Any:

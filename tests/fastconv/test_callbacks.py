@@ -1,12 +1,11 @@
 """Stopping, checkpoints, schedules, clipping, records."""
 
 import csv
-import importlib.machinery
 import json
 import os
 import signal
+import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -333,27 +332,33 @@ def test_live_plot_redraws_its_picture(data, tmp_path):
     assert pictures[0] != pictures[1]
 
 
-def test_live_plot_shows_one_picture_in_a_notebook(data, monkeypatch):
+def test_live_plot_shows_one_picture_in_a_notebook(tmp_path):
+    """IPython itself, in a process of its own, where nothing has imported pyplot."""
     pytest.importorskip("matplotlib")
-    shown = []
-
-    class Handle:
-        def update(self, figure):
-            shown.append(("update", figure))
-
-    def display(figure, display_id):
-        shown.append(("display", figure))
-        return Handle()
-
-    for name in ("IPython", "IPython.display"):
-        module = types.ModuleType(name)
-        module.__spec__ = importlib.machinery.ModuleSpec(name, None)
-        monkeypatch.setitem(sys.modules, name, module)
-    module.display = display
-    fc.fit(net_of(), data, epochs=3, callbacks=[LivePlot()], seed=0)
-    assert [how for how, _ in shown] == ["display", "update", "update"]
-    for epochs, (_, figure) in enumerate(shown, 1):
-        assert len(figure.axes[0].lines[0].get_xdata()) == epochs
+    pytest.importorskip("IPython")
+    code = """
+import numpy as np
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+import fastconv as fc
+from fastconv.callbacks import LivePlot
+InteractiveShell.instance()
+x, y = np.eye(8), np.arange(8) % 2
+with capture_output() as captured:
+    fc.fit(fc.models.mlp(8, 2, rng=0), (x, y), epochs=3, callbacks=[LivePlot()], seed=0)
+pictures = [o.data["image/png"] for o in captured.outputs]
+print([o.update for o in captured.outputs])
+print(len({o.transient["display_id"] for o in captured.outputs}))
+print(len(set(pictures)), {p[:4] for p in pictures})
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "IPYTHONDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "[False, True, True]\n1\n3 {b'\\x89PNG'}\n"
 
 
 def test_live_plot_needs_a_notebook_or_a_path(monkeypatch):

@@ -179,5 +179,6 @@ def test_pyplot_is_left_alone(net, image):
 
 def test_without_matplotlib(monkeypatch, net):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "fastconv.plot.picture", raising=False)
     with pytest.raises(ImportError, match=r"pictures need matplotlib: pip install 'fastconv\[plot"):
         plot.filters(net[0])
