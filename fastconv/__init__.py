@@ -3,6 +3,24 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+
+try:
+    from .kernels import (
+        ShapeError,
+        available_backends,
+        get_num_threads,
+        set_num_threads,
+        threads,
+        use_backend,
+    )
+except ModuleNotFoundError as error:
+    if error.name != f"{__name__}.kernels":
+        raise
+    raise ImportError(
+        f"{__path__[0]} is fastconv's source, which lacks its kernels; start Python in another "
+        "folder, or install with: pip install -e ."
+    ) from error
+
 from . import init, models
 from .functional import (
     avg_pool2d,
@@ -15,14 +33,6 @@ from .functional import (
     max_pool2d_backward,
 )
 from .history import History
-from .kernels import (
-    ShapeError,
-    available_backends,
-    get_num_threads,
-    set_num_threads,
-    threads,
-    use_backend,
-)
 from .layers import (
     AvgPool2d,
     Conv2d,

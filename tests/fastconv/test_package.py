@@ -3,10 +3,14 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 import fastconv as fc
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def python(code):
@@ -28,6 +32,14 @@ def test_version():
     assert fc.__version__ == version("fastconv")
     with pytest.raises(AttributeError, match="'fastconv' has no attribute 'conv3d'"):
         fc.conv3d  # noqa: B018
+
+
+def test_the_source_folder_of_another_installation():
+    """Python finds the package in the current folder first, where the kernels are not in it."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import fastconv"
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "is fastconv's source, which lacks its kernels; start Python in another" in run.stderr
 
 
 def test_import_loads_nothing_heavy():
