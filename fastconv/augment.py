@@ -199,12 +199,12 @@ class LensDistortion(Transform):
     def apply(self, x: Array, rng: np.random.Generator) -> Array:
         height, width = x.shape[2:]
         cx, cy = (width - 1) / 2, (height - 1) / 2
-        down, right = np.mgrid[:height, :width]
-        right, down = right - cx, down - cy
-        r2 = (right**2 + down**2) / max(cx**2 + cy**2, 1e-9)
-        k = rng.uniform(*_span(self.strength), len(x))[:, None, None]
+        centre = np.array([cy, cx], np.float32)[:, None, None]
+        down, right = np.mgrid[:height, :width].astype(np.float32) - centre  # as OpenCV takes maps
+        r2 = (right**2 + down**2) / np.float32(max(cx**2 + cy**2, 1e-9))
+        k = rng.uniform(*_span(self.strength), len(x)).astype(np.float32)[:, None, None]
         factor = 1 + k * r2
-        columns, rows = (factor * right + cx).astype("f4"), (factor * down + cy).astype("f4")
+        columns, rows = factor * right + centre[1], factor * down + centre[0]
         cv2 = _opencv()
 
         def bend(image: Array, i: int) -> Any:

@@ -1,5 +1,7 @@
 """The measurement of augmentation runs, and compares what it times."""
 
+from time import sleep
+
 import pytest
 
 
@@ -12,8 +14,21 @@ import numpy as np
 
 def test_it_measures_every_way_as_often():
     taken = augmentation.run(digits=128, rounds=2)
-    assert list(taken) == ["none", "in the step", "in the background"]
+    *whole, waited = taken
+    assert whole == ["none", "in the step", "in the background"]
     assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in taken.values())
+    assert all(w < s for w, s in zip(taken[waited], taken["in the background"], strict=True))
+
+
+def test_waiting_is_measured(monkeypatch):
+    def slow(work, jobs):
+        for job in jobs:
+            sleep(0.05)
+            yield work(job)
+
+    monkeypatch.setattr("fastconv.training.ahead", slow)
+    waited = augmentation.run(digits=128, rounds=1)["of these, waited for batches"]
+    assert waited[0] >= 0.1  # two batches of 64
 
 
 def test_a_background_that_changes_the_result_is_found(monkeypatch):
