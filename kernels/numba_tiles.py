@@ -38,6 +38,7 @@ __all__ = [
     "beside",
     "divide",
     "evens",
+    "following",
     "improve",
     "keep",
     "lanes_of",
@@ -533,6 +534,20 @@ def evens(pair):
 def odds(pair):
     """The others."""
     return pair.reshape(1, 1, -1)[:, :, 1::2]
+
+
+def _write_following(tile):
+    def instructions(builder, tile):
+        a = builder.extract_value(tile, 0)
+        return builder.insert_value(tile, _shuffle(builder, a, a, [*range(1, a.type.count), 0]), 0)
+
+    return tile, instructions
+
+
+@in_registers(_write_following)
+def following(tile):
+    """Of a vector: in each lane what the next one had, in the last what the first had."""
+    return np.roll(tile, -1)
 
 
 def _integer_as(real):

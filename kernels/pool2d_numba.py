@@ -45,6 +45,7 @@ from .numba_tiles import (
     begin_places,
     divide,
     evens,
+    following,
     improve,
     keep,
     lanes_of,
@@ -135,6 +136,47 @@ def maxima_of_plane(x, at, pitch, taps, begin, rows, columns, y, to, y_pitch):
             else:
                 store_some(best, y, to + q, columns.size_out - q)
         to += y_pitch
+
+
+@helper
+def maxima_by_twos(x, at, pitch, window):
+    """Of windows two columns apart, as high and wide as the tuple is long, one per lane.
+
+    The columns' maxima are those of all windows that hold them; of three the last lane is none.
+    """
+    pair = load_tile(x, at, 0, ONE, PAIR)
+    for i in range(1, len(window)):
+        pair = larger(pair, load_tile(x, at + i * pitch, 0, ONE, PAIR))
+    even = evens(pair)
+    best = larger(even, odds(pair))
+    return larger(best, following(even)) if len(window) == 3 else best
+
+
+@helper
+def plane_by_twos(x, at, pitch, window, rows, columns, y, to, y_pitch):
+    """As ``maxima_of_plane``, of such windows that are all inside."""
+    lanes = lanes_of(x)
+    group = lanes - (len(window) - 1) // 2
+    last = to + rows.size_out * columns.size_out
+    for _ in range(rows.size_out):
+        end = last if y_pitch == columns.size_out else to + columns.size_out
+        for q in range(0, columns.size_out, group):
+            best = maxima_by_twos(x, at + 2 * q, pitch, window)
+            if to + q + lanes <= end:
+                store_tile(best, y, to + q, 0)
+            else:
+                store_some(best, y, to + q, min(group, columns.size_out - q))
+        at += rows.step * pitch
+        to += y_pitch
+
+
+@helper
+def square_by_twos(rows, columns):
+    """The size of windows for ``plane_by_twos``: 2 or 3; 0 if they are others."""
+    size = columns.taps
+    near = rows.dilation == columns.dilation == 1 and columns.step == 2
+    inside = rows.first == 0 and (rows.size_out - 1) * rows.step + size <= rows.size_in
+    return size if near and inside and rows.taps == size and 2 <= size <= 3 else 0
 
 
 @helper
@@ -261,13 +303,14 @@ def maximum(x, xs, y, ys, indices, places, rows, columns, plan, wanted, first, l
     FLAT, STEPS, FLAT, STEPS, numbers(types.int32), STEPS, AXIS, AXIS, INT, INT, BOOL
 )  # fmt: skip
 def maximum_of_rows(
-    x, xs, y, ys, indices, places, rows, columns, channels, size, wanted, first, last
+    x, xs, y, ys, indices, places, rows, columns, channels, count, wanted, first, last
 ):  # fmt: skip
     """Planes [first, last) of n·c in NCHW, columns by 1 or 2, none outside: lanes are results.
 
-    A plane too near the end of the `size` numbers at x is copied to where there is room behind it.
+    A plane too near the end of the `count` numbers at x is copied to where there is room behind it.
     """
     high, wide, spare = rows.size_in, columns.size_in, 2 * lanes_of(x)
+    size = square_by_twos(rows, columns)
     room = np.empty(2 * rows.size_out, np.int64)
     taps, begin = pointer(room), pointer(room[rows.size_out :])  # of each row's windows, inside
     for p in range(rows.size_out):
@@ -281,7 +324,7 @@ def maximum_of_rows(
         n, c = divmod(plane, channels)
         cells, at, pitch = x, xs.at + n * xs.n + c * xs.c, xs.h
         to = ys.at + n * ys.n + c * ys.c
-        if at + max(0, (high - 1) * pitch) + wide + spare > size:
+        if at + max(0, (high - 1) * pitch) + wide + spare > count:
             for row in range(high):
                 for q in range(0, wide, lanes_of(x)):
                     move(x, at + row * pitch + q, copy, row * wide + q, wide - q)
@@ -291,6 +334,10 @@ def maximum_of_rows(
             places_of_plane(
                 cells, at, pitch, taps, begin, rows, columns, y, to, ys.h, indices, spot, places.h
             )
+        elif size == 2:
+            plane_by_twos(cells, at, pitch, (0, 1), rows, columns, y, to, ys.h)
+        elif size == 3:
+            plane_by_twos(cells, at, pitch, (0, 1, 2), rows, columns, y, to, ys.h)
         else:
             maxima_of_plane(cells, at, pitch, taps, begin, rows, columns, y, to, ys.h)
     keep((room, room_plane))

@@ -32,7 +32,7 @@ cdef extern from "simd/fc.h" nogil:
         const void *ahead
 
     ctypedef struct fc_windows:
-        Py_ssize_t taps, rows, lanes
+        Py_ssize_t taps, across, rows, lanes
         const Py_ssize_t *offset
         const int32_t *index
         Py_ssize_t x_row, x_lane, y_row, y_lane, index_row, index_lane

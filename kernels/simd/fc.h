@@ -67,9 +67,10 @@ typedef struct {
 
 /* Windows of pooling: rows × lanes of them, with the same taps.  Tap t of lane l in row r
  * reads x[offset[t] + r·x_row + l·x_lane]; its result goes to y[r·y_row + l·y_lane], its index
- * index[t] + first_index + r·next_row + l·next_lane to the same place by index_row and _lane. */
+ * index[t] + first_index + r·next_row + l·next_lane to the same place by index_row and _lane.
+ * Taps come in rows of `across` at offsets one apart, or across is 1. */
 typedef struct {
-    ptrdiff_t taps, rows, lanes;
+    ptrdiff_t taps, across, rows, lanes;
     const ptrdiff_t *offset; /* [taps] */
     const int32_t *index;    /* [taps] */
     ptrdiff_t x_row, x_lane, y_row, y_lane, index_row, index_lane;

@@ -46,6 +46,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm256_cmp_pd(a, b, _CMP_UNORD_Q); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm256_or_pd(a, b); }
+FC_INLINE int fcv_some(fcm c) { return _mm256_movemask_pd(c); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm256_blendv_pd(b, a, c); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
@@ -55,6 +56,7 @@ FC_INLINE fcv fcv_odd(fcv a, fcv b)
 {
     return _mm256_permute4x64_pd(_mm256_unpackhi_pd(a, b), _MM_SHUFFLE(3, 1, 2, 0));
 }
+FC_INLINE fcv fcv_next(fcv a) { return _mm256_permute4x64_pd(a, _MM_SHUFFLE(3, 3, 2, 1)); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
 {
     return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
@@ -116,6 +118,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm256_cmp_ps(a, b, _CMP_UNORD_Q); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm256_or_ps(a, b); }
+FC_INLINE int fcv_some(fcm c) { return _mm256_movemask_ps(c); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm256_blendv_ps(b, a, c); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
@@ -128,6 +131,10 @@ FC_INLINE fcv fcv_odd(fcv a, fcv b)
     __m256 pairs = _mm256_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1));
     __m256d halves = _mm256_castps_pd(pairs);
     return _mm256_castpd_ps(_mm256_permute4x64_pd(halves, _MM_SHUFFLE(3, 1, 2, 0)));
+}
+FC_INLINE fcv fcv_next(fcv a)
+{
+    return _mm256_permutevar8x32_ps(a, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 7));
 }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
 {

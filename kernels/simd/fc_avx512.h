@@ -43,6 +43,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm512_cmp_pd_mask(a, b, _CMP_UNORD_Q); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return (fcm)(a | b); }
+FC_INLINE int fcv_some(fcm c) { return c != 0; }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_pd(c, b, a); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
@@ -51,6 +52,11 @@ FC_INLINE fcv fcv_even(fcv a, fcv b)
 FC_INLINE fcv fcv_odd(fcv a, fcv b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
+}
+FC_INLINE fcv fcv_next(fcv a)
+{
+    __m512i bits = _mm512_castpd_si512(a);
+    return _mm512_castsi512_pd(_mm512_alignr_epi64(bits, bits, 1));
 }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
 {
@@ -113,6 +119,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return (fcm)(a | b); }
+FC_INLINE int fcv_some(fcm c) { return c != 0; }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return _mm512_mask_blend_ps(c, b, a); }
 FC_INLINE fcv fcv_even(fcv a, fcv b)
 {
@@ -123,6 +130,11 @@ FC_INLINE fcv fcv_odd(fcv a, fcv b)
 {
     __m512i lanes = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return _mm512_permutex2var_ps(a, lanes, b);
+}
+FC_INLINE fcv fcv_next(fcv a)
+{
+    __m512i bits = _mm512_castps_si512(a);
+    return _mm512_castsi512_ps(_mm512_alignr_epi32(bits, bits, 1));
 }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b)
 {

@@ -26,6 +26,7 @@ FC_INLINE fcv fcv_div(fcv a, fcv b) { return vdivq_f64(a, b); }
 FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return vfmaq_f64(c, a, b); }
 FC_INLINE fcv fcv_sqrt(fcv a) { return vsqrtq_f64(a); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return vorrq_u64(a, b); }
+FC_INLINE int fcv_some(fcm c) { return vmaxvq_u32(vreinterpretq_u32_u64(c)) != 0; }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b)
 {
     fcm numbers = vandq_u64(vceqq_f64(a, a), vceqq_f64(b, b));
@@ -44,6 +45,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f64(a, b); }
 FC_INLINE fcv fcv_odd(fcv a, fcv b) { return vuzp2q_f64(a, b); }
+FC_INLINE fcv fcv_next(fcv a) { return vextq_f64(a, a, 1); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f64(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f64(a, b); }
 FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return vzip1q_f64(a, b); }
@@ -86,6 +88,7 @@ FC_INLINE fcv fcv_div(fcv a, fcv b) { return vdivq_f32(a, b); }
 FC_INLINE fcv fcv_fma(fcv a, fcv b, fcv c) { return vfmaq_f32(c, a, b); }
 FC_INLINE fcv fcv_sqrt(fcv a) { return vsqrtq_f32(a); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return vorrq_u32(a, b); }
+FC_INLINE int fcv_some(fcm c) { return vmaxvq_u32(c) != 0; }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b)
 {
     fcm numbers = vandq_u32(vceqq_f32(a, a), vceqq_f32(b, b));
@@ -104,6 +107,7 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return vuzp1q_f32(a, b); }
 FC_INLINE fcv fcv_odd(fcv a, fcv b) { return vuzp2q_f32(a, b); }
+FC_INLINE fcv fcv_next(fcv a) { return vextq_f32(a, a, 1); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return vzip1q_f32(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return vzip2q_f32(a, b); }
 FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return vzip1q_f32(a, b); }

@@ -55,11 +55,15 @@ FC_INLINE fcv fcv_pow2(fcv k)
 FC_INLINE fcm fcv_wins(fcv a, fcv best) { return !(a <= best) & (best == best); }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return (a != a) | (b != b); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return a | b; }
+FC_INLINE int fcv_some(fcm c) { return c; } /* in any lane */
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b) { return c ? a : b; }
 
 /* every second lane of a then b: lanes 0, 2, 4, …; lanes 1, 3, 5, … */
 FC_INLINE fcv fcv_even(fcv a, fcv b) { (void)b; return a; }
 FC_INLINE fcv fcv_odd(fcv a, fcv b) { (void)a; return b; }
+
+/* each lane what the next one had, the last anything */
+FC_INLINE fcv fcv_next(fcv a) { return a; }
 
 /* a and b interleaved, a0 b0 a1 b1 …: the first FC_LEN numbers of that, and the rest */
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { (void)b; return a; }

@@ -37,12 +37,14 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm_cmpunord_pd(a, b); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm_or_pd(a, b); }
+FC_INLINE int fcv_some(fcm c) { return _mm_movemask_pd(c); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 {
     return _mm_or_pd(_mm_and_pd(c, a), _mm_andnot_pd(c, b));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_odd(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
+FC_INLINE fcv fcv_next(fcv a) { return _mm_unpackhi_pd(a, a); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_pd(a, b); }
 FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm_unpacklo_pd(a, b); }
@@ -95,12 +97,14 @@ FC_INLINE fcm fcv_wins(fcv a, fcv best)
 }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return _mm_cmpunord_ps(a, b); }
 FC_INLINE fcm fcv_or(fcm a, fcm b) { return _mm_or_ps(a, b); }
+FC_INLINE int fcv_some(fcm c) { return _mm_movemask_ps(c); }
 FC_INLINE fcv fcv_select(fcm c, fcv a, fcv b)
 {
     return _mm_or_ps(_mm_and_ps(c, a), _mm_andnot_ps(c, b));
 }
 FC_INLINE fcv fcv_even(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(2, 0, 2, 0)); }
 FC_INLINE fcv fcv_odd(fcv a, fcv b) { return _mm_shuffle_ps(a, b, _MM_SHUFFLE(3, 1, 3, 1)); }
+FC_INLINE fcv fcv_next(fcv a) { return _mm_shuffle_ps(a, a, _MM_SHUFFLE(3, 3, 2, 1)); }
 FC_INLINE fcv fcv_zip_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }
 FC_INLINE fcv fcv_zip_high(fcv a, fcv b) { return _mm_unpackhi_ps(a, b); }
 FC_INLINE fcv fcv_piece_low(fcv a, fcv b) { return _mm_unpacklo_ps(a, b); }

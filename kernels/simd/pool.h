@@ -114,8 +114,66 @@ FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32
     }
 }
 
+/* Two vectors, whole or of low and high numbers. */
+FC_INLINE void load_pair(fcv *pair, const real *x, const int whole, int low, int high)
+{
+    pair[0] = whole ? fcv_load(x) : fcv_load_part(x, 0, low);
+    pair[1] = whole ? fcv_load(x + FC_LEN) : fcv_load_part(x + FC_LEN, 0, high);
+}
+
+/* A row's windows by twos, of size × size numbers: the largest of each column, once for all windows
+ * that hold it; then even columns, odd ones, and the even ones behind them.  Adds to nan where a
+ * cell was NaN: then the result is wrong. */
+FC_INLINE fcv max_by_twos(const fc_windows *p, const real *x, const int size, const int whole,
+                          int low, int high, fcm *nan)
+{
+    fcv best[2], cell[2];
+    load_pair(best, x + p->offset[0], whole, low, high);
+    *nan = fcv_or(*nan, fcv_any_nan(best[0], best[1]));
+#pragma GCC unroll 2
+    for (int i = 1; i < size; i++) {
+        load_pair(cell, x + p->offset[i * size], whole, low, high);
+        *nan = fcv_or(*nan, fcv_any_nan(cell[0], cell[1]));
+        best[0] = fcv_max(cell[0], best[0]);
+        best[1] = fcv_max(cell[1], best[1]);
+    }
+    fcv even = fcv_even(best[0], best[1]), odd = fcv_odd(best[0], best[1]);
+    return size == 3 ? fcv_max(fcv_next(even), fcv_max(odd, even)) : fcv_max(odd, even);
+}
+
+/* Whole vectors are read where the row goes on, and written where more results follow. */
+FC_INLINE void max_rows_by_twos(const fc_windows *given, const real *x, real *y, const int size)
+{
+    const fc_windows p = *given; /* in registers: y might alias what is given */
+    const int group = FC_LEN - (size - 1) / 2;
+    const ptrdiff_t last = (p.lanes - 1) / group * group;
+    const int n = (int)(p.lanes - last), cells = 2 * (n - 1) + size;
+    const int low = cells < FC_LEN ? cells : FC_LEN, high = cells - low;
+    const ptrdiff_t room = p.y_row == p.lanes ? p.rows * p.lanes - FC_LEN - last : -1;
+    fcm nan = fcv_any_nan(fcv_zero(), fcv_zero());
+    for (ptrdiff_t row = 0; row < p.rows; row++) {
+        const real *from = x + row * p.x_row;
+        real *to = y + row * p.y_row;
+        for (ptrdiff_t l = 0; l < last; l += group)
+            fcv_store(to + l, max_by_twos(&p, from + 2 * l, size, 1, 0, 0, &nan));
+        fcv best = max_by_twos(&p, from + 2 * last, size, 0, low, high, &nan);
+        if (row * p.lanes <= room) fcv_store(to + last, best);
+        else store_lanes(to + last, 1, best, n);
+    }
+    if (fcv_some(nan)) windows_by(given, x, y, NULL, 2, 0);
+}
+
 static void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index)
 {
+    const int by_twos = !index && p->x_lane == 2 && p->y_lane == 1 && FC_LEN >= 4;
+    if (by_twos && p->across == 2 && p->taps == 4) {
+        max_rows_by_twos(p, x, y, 2);
+        return;
+    }
+    if (by_twos && p->across == 3 && p->taps == 9) {
+        max_rows_by_twos(p, x, y, 3);
+        return;
+    }
     if (index) {
         if (p->x_lane == 1) windows_by(p, x, y, index, 1, 0);
         else if (p->x_lane == 2) windows_by(p, x, y, index, 2, 0);

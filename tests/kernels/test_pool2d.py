@@ -263,6 +263,20 @@ def test_what_lies_beside_is_not_written(way, case, width, gap, wanted, dtype):
         assert_same(indices, np.pad(want_indices, margins, constant_values=99))
 
 
+@pytest.mark.parametrize("nans", [0, 0.01], ids=["numbers", "NaNs"])
+@pytest.mark.parametrize("size", [2, 3])
+@every_way("max_pool2d")
+def test_windows_by_twos_of_any_width(way, size, nans, dtype):
+    """The maxima alone, of whole vectors and of what is left of one; a NaN stays in its windows."""
+    for width in (*range(size, 42), 55, 101):
+        x = integers(width, (2, 3, 7, width), dtype)
+        x[np.random.default_rng(width).random(x.shape) < nans] = np.nan
+        dims = PoolDims.of(x.shape, size, stride=2)
+        y = poisoned(dims.y_shape, dtype)
+        way.run(x, y, None, dims)
+        assert_same(y, expected_max(x, dims)[0])
+
+
 @every_way("max_pool2d")
 def test_nan_stays_in_its_windows(way, dtype):
     x = integers(0, (1, 17, 6, 6), dtype)

@@ -273,7 +273,7 @@ static void check_windows(const fc_tiles *t, const fc_tiles *scalar, int lanes, 
     int32_t index[4] = {0, 1, 40, 41}, found[256], wanted[256];
     char *x = numbers(n, t->item), *y = numbers(results, t->item);
     char *want = copy_of(y, results * t->item);
-    fc_windows p = {.taps = 4, .rows = 1, .lanes = lanes, .offset = offset, .index = index,
+    fc_windows p = {.taps = 4, .across = 1, .rows = 1, .lanes = lanes, .offset = offset, .index = index,
                     .x_row = n, .x_lane = step, .y_row = lanes, .y_lane = 2, .index_row = lanes,
                     .index_lane = 1, .first_index = 7, .next_row = 80, .next_lane = step, .area = 4};
     if (t->item == 4) ((float *)x)[n / 2] = NAN;
@@ -288,6 +288,30 @@ static void check_windows(const fc_tiles *t, const fc_tiles *scalar, int lanes, 
     t->mean_windows(&p, x, y);
     scalar->mean_windows(&p, x, want);
     expect(t, "mean_windows", y, want, results, 0);
+    free(x), free(y), free(want);
+}
+
+/* Maxima alone of windows by twos, of size × size neighbours: of four rows, with a NaN or none */
+static void check_twos(const fc_tiles *t, const fc_tiles *scalar, int lanes, int size, int gap)
+{
+    ptrdiff_t wide = 2 * (lanes - 1) + size, n = (size + 6) * wide, results = 4 * (lanes + gap);
+    ptrdiff_t offset[9];
+    int32_t index[9] = {0};
+    for (int i = 0; i < size * size; i++) offset[i] = i / size * wide + i % size;
+    char *x = numbers(n, t->item), *y = numbers(results, t->item);
+    char *want = copy_of(y, results * t->item);
+    fc_windows p = {.taps = size * size, .across = size, .rows = 4, .lanes = lanes, .offset = offset,
+                    .index = index, .x_row = 2 * wide, .x_lane = 2, .y_row = lanes + gap, .y_lane = 1};
+    for (int nan = 0; nan < 2; nan++) {
+        if (nan && t->item == 4) ((float *)x)[n / 2] = NAN;
+        else if (nan) ((double *)x)[n / 2] = NAN;
+        t->max_windows(&p, x, y, NULL);
+        scalar->max_windows(&p, x, want, NULL);
+        if (memcmp(y, want, (size_t)(results * t->item))) {
+            printf("%s max_windows: %d by twos of %d differ\n", t->isa, lanes, size);
+            failures++;
+        }
+    }
     free(x), free(y), free(want);
 }
 
@@ -564,6 +588,8 @@ int main(void)
         for (int lanes = 1; lanes < 40; lanes++) {
             check_even(t, lanes);
             for (int step = 1; step < 4; step++) check_windows(t, scalar, lanes, step);
+            for (int kind = 0; kind < 4; kind++)
+                check_twos(t, scalar, lanes, 2 + (kind & 1), kind & 2);
             for (int step = 1; step < 4; step++) check_columns(t, scalar, lanes, step);
             for (int along = 1; along < 8; along++)
                 for (int kind = 0; kind < 8; kind++)
