@@ -509,6 +509,25 @@ class PoolDims:
         out = -(-room // stride) + 1
         return out - 1 if (out - 1) * stride >= size + lo else out
 
+    @cached_property
+    def forward_taps(self) -> tuple[TapAxis, TapAxis]:
+        """The rows' and the columns' walk, for kernels (there are no weights)."""
+        return self._forward_axis(0), self._forward_axis(1)
+
+    def _forward_axis(self, axis: int) -> TapAxis:
+        return TapAxis(
+            size_in=(self.h, self.w)[axis],
+            size_out=(self.out_h, self.out_w)[axis],
+            first=-self.pad[axis][0],
+            step=self.stride[axis],
+            taps=(self.kh, self.kw)[axis],
+            dilation=self.dilation[axis],
+            k_first=0,
+            k_step=1,
+            out_first=0,
+            out_step=1,
+        )
+
     def starts(self, axis: int) -> range:
         """Where the window of each result begins (negative: in the padding)."""
         lo, stride = self.pad[axis][0], self.stride[axis]

@@ -7,7 +7,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from . import registry
-from .arrays import Array, as_inputs, check_rank, check_shape, delivered, output
+from .arrays import Array, as_inputs, check_rank, check_shape, delivered, output, ready
 from .dims import PoolDims, as_shape4
 from .errors import ShapeError
 
@@ -94,8 +94,11 @@ def max_pool2d(
            [13., 15.]])
     """
     verb = "max_pool2d"
-    (x,), dtype = as_inputs(verb, x=x)
-    check_rank(verb, "x", x)
+    dtype = ready(x)
+    if dtype is None:
+        (x,), dtype = as_inputs(verb, x=x)
+    if x.ndim != 4:
+        check_rank(verb, "x", x)
     dims = PoolDims.of(
         x.shape,
         kernel_size,

@@ -34,11 +34,11 @@ cdef struct Job:
     Py_ssize_t units, units_per_task, rows, row_parts
 
 
-cdef Axis axis_of(object dims, int i):
+cdef Axis axis_of(object taps):
+    """From a TapAxis."""
     cdef Axis a
-    a.size, a.out = (dims.h, dims.w)[i], (dims.out_h, dims.out_w)[i]
-    a.kernel, a.stride = (dims.kh, dims.kw)[i], dims.stride[i]
-    a.pad, a.dilation = dims.pad[i][0], dims.dilation[i]
+    a.size, a.out, a.pad = taps[0], taps[1], -<Py_ssize_t>taps[2]
+    a.stride, a.kernel, a.dilation = taps[3], taps[4], taps[5]
     return a
 
 
@@ -308,7 +308,8 @@ cdef int pool(Job *job, object x, object y, object indices, object dims) except 
     memset(&job.index, 0, sizeof(View))
     if job.indexed:
         borrow(indices, True, &job.index)
-    job.h, job.w = axis_of(dims, 0), axis_of(dims, 1)
+    rows, columns = dims.forward_taps
+    job.h, job.w = axis_of(rows), axis_of(columns)
     job.images, job.channels = dims.n, dims.c
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
     if job.images == 0:
@@ -450,7 +451,8 @@ def avg_pool2d_dx(dy, dx, dims, bint include_pad):
     job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
     borrow(dx, True, &job.x)
     borrow(dy, False, &job.y)
-    job.h, job.w = axis_of(dims, 0), axis_of(dims, 1)
+    rows, columns = dims.forward_taps
+    job.h, job.w = axis_of(rows), axis_of(columns)
     job.images, job.channels = dims.n, dims.c
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
     if job.images == 0:

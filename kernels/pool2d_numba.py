@@ -320,8 +320,8 @@ def maximum_of_rows(
         begin[p] = top + i * rows.dilation
     room_plane = room_for(x, high * wide + spare)
     copy = aligned(room_plane)
-    for plane in range(first, last):
-        n, c = divmod(plane, channels)
+    n, c = divmod(first, channels)
+    for _ in range(first, last):
         cells, at, pitch = x, xs.at + n * xs.n + c * xs.c, xs.h
         to = ys.at + n * ys.n + c * ys.c
         if at + max(0, (high - 1) * pitch) + wide + spare > count:
@@ -340,6 +340,9 @@ def maximum_of_rows(
             plane_by_twos(cells, at, pitch, (0, 1, 2), rows, columns, y, to, ys.h)
         else:
             maxima_of_plane(cells, at, pitch, taps, begin, rows, columns, y, to, ys.h)
+        c += 1  # not a division for each plane: a fifth of the time of 13×13
+        if c == channels:
+            n, c = n + 1, 0
     keep((room, room_plane))
 
 
@@ -435,16 +438,6 @@ def share_out(dy, dys, dx, dxs, areas, rows, columns, channels, first, last):
                         dx[to + c * dxs.c] += dy[here + c * dys.c] / area
 
 
-def _axes(dims: PoolDims) -> tuple[TapAxis, TapAxis]:
-    """The walks of the window's rows and columns (``k_…`` have no meaning)."""
-
-    def axis(a: int, size: int, out: int, taps: int) -> TapAxis:
-        first, step, dilation = -dims.pad[a][0], dims.stride[a], dims.dilation[a]
-        return TapAxis(size, out, first, step, taps, dilation, 0, 1, 0, 1)
-
-    return axis(0, dims.h, dims.out_h, dims.kh), axis(1, dims.w, dims.out_w, dims.kw)
-
-
 def _areas(dims: PoolDims, include_pad: bool, like: Array) -> Array:
     high, wide = (np.array(dims.counts(axis, include_pad), like.dtype) for axis in (0, 1))
     return np.outer(high, wide).ravel()
@@ -458,7 +451,7 @@ def _as_channels(*arrays: Array) -> tuple[Array, ...]:
 
 
 def _walk(x: Array, dims: PoolDims) -> tuple[TapAxis, TapAxis, Plan, int, float]:
-    rows, columns = _axes(dims)
+    rows, columns = dims.forward_taps
     k = numba_cut.Walk(rows, columns, len(x), x.shape[1], 1, 1, x.itemsize)
     work = x.size * PER_CELL
     threads = numba_tasks.threads_for(work)
@@ -467,36 +460,40 @@ def _walk(x: Array, dims: PoolDims) -> tuple[TapAxis, TapAxis, Plan, int, float]
     return rows, columns, plan, units, work
 
 
-def _along_rows(columns: TapAxis, wanted: bool, *arrays: Array) -> bool:
+def _along_rows(columns: TapAxis, wanted: bool, arrays: list[Array]) -> bool:
     """Windows by 1 or 2 along rows in one piece, which fill half a vector if places are wanted."""
     lanes = BYTES // arrays[0].itemsize
     return (
-        all(a.strides[3] == a.itemsize for a in arrays)
-        and columns.step <= 2
+        columns.step <= 2
         and columns.first == 0
-        and numba_cut.inside(columns)
         and (not wanted or 2 * columns.size_out >= lanes)
+        and numba_cut.inside(columns)
+        and all(a.strides[3] == a.itemsize for a in arrays)
     )
+
+
+_NOWHERE = flat(np.empty((1, 1, 1, 1), np.int32))
 
 
 def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> None:
     if dims.n == 0:
         return
     wanted = indices is not None
-    wheres = np.empty((1, 1, 1, 1), np.int32) if indices is None else indices
-    rows, columns = _axes(dims)
-    if _along_rows(columns, wanted, x, y, wheres):
+    arrays = [x, y] if indices is None else [x, y, indices]
+    rows, columns = dims.forward_taps
+    if _along_rows(columns, wanted, arrays):
         memory, steps = flat(x)
+        wheres = _NOWHERE if indices is None else flat(indices)
         numba_tasks.run(
             maximum_of_rows, dims.n * dims.c, x.size * PER_CELL, memory, steps,
-            *flat(y), *flat(wheres), rows, columns, dims.c, memory.size, wanted,
+            *flat(y), *wheres, rows, columns, dims.c, memory.size, wanted,
         )  # fmt: skip
         return
-    x, y, wheres = _as_channels(x, y, wheres)
+    x, y, *places = _as_channels(*arrays)
+    wheres = flat(places[0]) if places else _NOWHERE
     rows, columns, plan, units, work = _walk(x, dims)
     numba_tasks.run(
-        maximum, units, work,
-        *flat(x), *flat(y), *flat(wheres), rows, columns, plan, wanted,
+        maximum, units, work, *flat(x), *flat(y), *wheres, rows, columns, plan, wanted
     )  # fmt: skip
 
 
@@ -521,5 +518,5 @@ def avg_pool2d_dx(dy: Array, dx: Array, dims: PoolDims, include_pad: bool) -> No
     work = dx.size * dims.kh * dims.kw * PER_CELL
     areas = _areas(dims, include_pad, dy)
     numba_tasks.run(
-        share_out, dims.n * dims.h, work, *flat(dy), *flat(dx), areas, *_axes(dims), dims.c
+        share_out, dims.n * dims.h, work, *flat(dy), *flat(dx), areas, *dims.forward_taps, dims.c
     )  # fmt: skip
