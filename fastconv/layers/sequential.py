@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -19,6 +20,11 @@ from .pooling import MaxPool2d
 
 
 __all__ = ["Sequential"]
+
+
+def _applies(layer: Layer, after: Layer) -> TypeGuard[Conv2d | Linear]:
+    """Whether the layer's kernel can apply the ReLU behind it to each result at once."""
+    return type(layer) in (Conv2d, Linear) and type(after) is ReLU
 
 
 class Sequential(Layer):
@@ -65,20 +71,17 @@ class Sequential(Layer):
         if y.ndim == 4:
             y = to_channels_last(y)
         pooled: dict[int, Array] = {}
-        kinds = [None, *map(type, self.layers), None]
-        applied = False  # of a ReLU: by the layer before
-        for i, layer in enumerate(self.layers):
-            before, kind, after = kinds[i : i + 3]
-            if applied:
-                applied = False
-                if train:
-                    layer._keep(y, y)
-            elif after is ReLU and (kind is Conv2d or kind is Linear):
-                y, applied = layer.forward(y, train, activation="relu"), True
-            else:
+        before: Layer | None = None
+        for i, (layer, after) in enumerate(zip_longest(self.layers, self.layers[1:])):
+            if _applies(layer, after):
+                y = layer.forward(y, train, activation="relu")
+            elif before is None or not _applies(before, layer):
                 y = layer.forward(y, train)
-                if train and kind is MaxPool2d and before is ReLU:
-                    pooled[i] = y
+            elif train:  # a ReLU that is applied already
+                layer._keep(y, y)
+            if train and type(layer) is MaxPool2d and type(before) is ReLU:
+                pooled[i] = y
+            before = layer
         if train:
             self._keep(pooled, y)
         return y
