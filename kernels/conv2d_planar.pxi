@@ -81,38 +81,40 @@ cdef inline Py_ssize_t plane_bytes(Walk *k, Py_ssize_t rows) noexcept nogil:
 cdef void gather_planes(Planes *p, Py_ssize_t image, Py_ssize_t group, Py_ssize_t row,
                         Py_ssize_t rows, char *band) noexcept nogil:
     cdef Walk *k = p.walk
-    cdef Py_ssize_t first = k.h.first + row * k.h.step, y, c, phase
-    cdef char *to
-    for y in range(reach(&k.h, rows)):
-        to = band + y * p.pitch * k.item
-        if first + y < 0 or first + y >= k.h.size_in:
-            for c in range(k.cin):
-                memset(to + c * p.plane * k.item, 0, p.pitch * k.item)
-            continue
-        for phase in range(k.w.step):
-            gather_phase(p, image, group, first + y, phase, to + phase * p.phase * k.item)
+    cdef Py_ssize_t first = k.h.first + row * k.h.step, high = reach(&k.h, rows), phase
+    for phase in range(k.w.step):
+        gather_phase(p, image, group, first, high, phase, band + phase * p.phase * k.item)
 
 
-cdef void gather_phase(Planes *p, Py_ssize_t image, Py_ssize_t group, Py_ssize_t y,
-                       Py_ssize_t phase, char *to) noexcept nogil:
-    """Every step-th cell of a source row, in all channels, from cell `phase` on."""
+cdef void gather_phase(Planes *p, Py_ssize_t image, Py_ssize_t group, Py_ssize_t first,
+                       Py_ssize_t high, Py_ssize_t phase, char *to) noexcept nogil:
+    """Of source rows from `first` on every step-th cell, in all channels, from cell `phase` on.
+
+    (Divisions are done once, not for each row: LeNet's first layer 430 -> 325 us, Cascade Lake.)
+    """
     cdef Walk *k = p.walk
     cdef View *s = &k.source
-    cdef Py_ssize_t x = k.w.first + phase, c
+    cdef Py_ssize_t x = k.w.first + phase, y, c
     cdef Py_ssize_t left = least(ceil_div(most(-x, 0), k.w.step), p.phase)
     cdef Py_ssize_t right = ceil_div(most(k.w.size_in - x, 0), k.w.step)
+    cdef char *at = s.at + (image * s.step[0] + group * k.cin * s.step[1]
+                            + (x + left * k.w.step) * s.step[3]) * k.item
     right = most(least(right, p.phase), left)
-    if left or right < p.phase:
-        for c in range(k.cin):
-            memset(to + c * p.plane * k.item, 0, left * k.item)
-            memset(to + (c * p.plane + right) * k.item, 0, (p.phase - right) * k.item)
-    if right > left:
-        k.tiles.copy(
-            k.cin, right - left, to + left * k.item, p.plane, 1,
-            s.at + (image * s.step[0] + group * k.cin * s.step[1] + y * s.step[2]
-                    + (x + left * k.w.step) * s.step[3]) * k.item,
-            s.step[1], k.w.step * s.step[3],
-        )
+    for y in range(first, first + high):
+        if y < 0 or y >= k.h.size_in:
+            for c in range(k.cin):
+                memset(to + c * p.plane * k.item, 0, p.phase * k.item)
+        else:
+            if left or right < p.phase:
+                for c in range(k.cin):
+                    memset(to + c * p.plane * k.item, 0, left * k.item)
+                    memset(to + (c * p.plane + right) * k.item, 0, (p.phase - right) * k.item)
+            if right > left:
+                k.tiles.copy(
+                    k.cin, right - left, to + left * k.item, p.plane, 1,
+                    at + y * s.step[2] * k.item, s.step[1], k.w.step * s.step[3],
+                )
+        to += p.pitch * k.item
 
 
 cdef void multiply_rows(Planes *p, fc_product *q, Py_ssize_t filters, const void **a,
@@ -124,6 +126,7 @@ cdef void multiply_rows(Planes *p, fc_product *q, Py_ssize_t filters, const void
     if p.flat:
         width, rows = width * rows, 1
     cdef Py_ssize_t vectors = ceil_div(width, lanes), parts = ceil_div(vectors, k.tiles.vectors)
+    cdef Py_ssize_t each = vectors // parts, wider = parts - vectors % parts    # from this part on
     cdef Py_ssize_t row = 0, part, at, high, m
     cdef void *c[16]
     while row < rows:
@@ -135,16 +138,16 @@ cdef void multiply_rows(Planes *p, fc_product *q, Py_ssize_t filters, const void
         else:
             q.w_vector = q.c_vector = lanes
             q.each = <int>lanes
+        at = 0
         for part in range(parts):
-            at = 0
             if vectors > 1:
-                at = part * vectors // parts * lanes
-                q.vectors = <int>((part + 1) * vectors // parts - at // lanes)
+                q.vectors = <int>(each + (part >= wider))
                 q.columns = <int>least(width - at, q.vectors * lanes)
             q.w = band + (row * k.h.step * p.pitch + at) * k.item
             for m in range(filters):
                 c[m] = target + (m * filter_step + row * row_step + at) * k.item
             k.tiles.product(q, <int>filters, a, c)
+            at += q.vectors * lanes
         row += high
 
 
