@@ -168,6 +168,21 @@ _CONV = rf"{_INPUT}_k(?P<k>\d+)r(?P<r>\d+x\d+){_WINDOW}_g(?P<g>\d+)"
 _POOL = rf"{_INPUT}_r(?P<r>\d+x\d+){_WINDOW}(?P<ceil>_ceil)?"
 
 
+def _forward_axis(dims: ConvDims | PoolDims, axis: int) -> TapAxis:
+    return TapAxis(
+        size_in=(dims.h, dims.w)[axis],
+        size_out=(dims.out_h, dims.out_w)[axis],
+        first=-dims.pad[axis][0],
+        step=dims.stride[axis],
+        taps=(dims.kh, dims.kw)[axis],
+        dilation=dims.dilation[axis],
+        k_first=0,
+        k_step=1,
+        out_first=0,
+        out_step=1,
+    )
+
+
 @dataclass(frozen=True)
 class ConvDims:
     """The geometry of one 2-D convolution, its gradients included.
@@ -264,21 +279,7 @@ class ConvDims:
     @cached_property
     def forward_taps(self) -> tuple[TapAxis, TapAxis]:
         """The rows' and the columns' walk of the forward convolution."""
-        return self._forward_axis(0), self._forward_axis(1)
-
-    def _forward_axis(self, axis: int) -> TapAxis:
-        return TapAxis(
-            size_in=(self.h, self.w)[axis],
-            size_out=(self.out_h, self.out_w)[axis],
-            first=-self.pad[axis][0],
-            step=self.stride[axis],
-            taps=(self.kh, self.kw)[axis],
-            dilation=self.dilation[axis],
-            k_first=0,
-            k_step=1,
-            out_first=0,
-            out_step=1,
-        )
+        return _forward_axis(self, 0), _forward_axis(self, 1)
 
     @cached_property
     def dx_phases(self) -> tuple[tuple[TapAxis, TapAxis], ...]:
@@ -512,21 +513,7 @@ class PoolDims:
     @cached_property
     def forward_taps(self) -> tuple[TapAxis, TapAxis]:
         """The rows' and the columns' walk, for kernels (there are no weights)."""
-        return self._forward_axis(0), self._forward_axis(1)
-
-    def _forward_axis(self, axis: int) -> TapAxis:
-        return TapAxis(
-            size_in=(self.h, self.w)[axis],
-            size_out=(self.out_h, self.out_w)[axis],
-            first=-self.pad[axis][0],
-            step=self.stride[axis],
-            taps=(self.kh, self.kw)[axis],
-            dilation=self.dilation[axis],
-            k_first=0,
-            k_step=1,
-            out_first=0,
-            out_step=1,
-        )
+        return _forward_axis(self, 0), _forward_axis(self, 1)
 
     def starts(self, axis: int) -> range:
         """Where the window of each result begins (negative: in the padding)."""
