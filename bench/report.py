@@ -62,7 +62,8 @@ def verdicts(found: dict[str, list[Row]]) -> str:
 
 
 def held(found: dict[str, list[Row]]) -> str:
-    lines = verdicts(found).splitlines()[2:]
+    rows = (line for line in verdicts(found).splitlines()[2:])
+    lines = [line for line in rows if line.split("|")[2].strip()]  # that something is asked of
     return f"{sum('**' not in line for line in lines)} of {len(lines)} targets hold"
 
 
