@@ -29,6 +29,8 @@ from fastconv.kernels.numba_tiles import (  # noqa: E402
     add,
     begin_places,
     divide,
+    evens,
+    following,
     improve,
     keep,
     lanes_of,
@@ -39,6 +41,7 @@ from fastconv.kernels.numba_tiles import (  # noqa: E402
     multiply_add,
     multiply_spans,
     no_sums,
+    odds,
     pick,
     pointer,
     rectify,
@@ -53,7 +56,7 @@ from fastconv.kernels.numba_tiles import (  # noqa: E402
 
 
 HERE = Path(__file__).parent
-ROWS, COLUMNS, ONE = (0, 40, 7), (0, 130), (0,)
+ROWS, COLUMNS, ONE, PAIR = (0, 40, 7), (0, 130), (0,), (0, 1)
 
 
 # --- tiles: compiled they do what their definitions do --------------------------------------
@@ -110,6 +113,15 @@ def moved(a, b, out, places):
     keep((a, b, out))
 
 
+def halves(a, b, out, places):
+    x, y, n = pointer(a), pointer(out), lanes_of(pointer(a))
+    pair = load_tile(x, 13, 0, ONE, PAIR)
+    store_tile(evens(pair), y, 0, 0)
+    store_tile(odds(pair), y, n, 0)
+    store_tile(following(evens(pair)), y, 2 * n, 0)
+    keep((a, b, out))
+
+
 def interpreted(function):
     """The function over the definitions of the tile functions."""
     defined = {
@@ -120,7 +132,7 @@ def interpreted(function):
     return python_types.FunctionType(function.__code__, {**globals(), **defined})
 
 
-@pytest.mark.parametrize("program", [products, spans, continued, maxima, moved])
+@pytest.mark.parametrize("program", [products, spans, continued, maxima, moved, halves])
 @pytest.mark.parametrize("special", [False, True], ids=["numbers", "with NaN"])
 def test_tiles_are_compiled_as_defined(program, special, dtype):
     rng = np.random.default_rng(0)
