@@ -37,7 +37,7 @@ _FOUR_INTS = [int] * 4
 
 
 class TapAxis(NamedTuple):
-    """One axis of a convolution as a kernel walks it.
+    """One axis of a convolution, or of a pooling without weights, as a kernel walks it.
 
     Result i lies at ``out_first + i * out_step``; its tap j reads source position
     ``first + i * step + j * dilation`` (outside [0, size_in) is padding) and weight
@@ -512,7 +512,7 @@ class PoolDims:
 
     @cached_property
     def forward_taps(self) -> tuple[TapAxis, TapAxis]:
-        """The rows' and the columns' walk, for kernels (there are no weights)."""
+        """The rows' and the columns' walk; there are no weights."""
         return _forward_axis(self, 0), _forward_axis(self, 1)
 
     def starts(self, axis: int) -> range:
