@@ -143,6 +143,8 @@ def maxima_by_twos(x, at, pitch, window):
     """Of windows two columns apart, as high and wide as the tuple is long, one per lane.
 
     The columns' maxima are those of all windows that hold them; of three the last lane is none.
+    Seen in the assembly (AVX-512, 3×3, 15 results): 6 loads, 18 instructions for 6 maxima, 3
+    vpermt2ps (LLVM makes one of ``following`` and ``evens``), no spills.
     """
     pair = load_tile(x, at, 0, ONE, PAIR)
     for i in range(1, len(window)):
