@@ -62,8 +62,8 @@ def verdicts(found: dict[str, list[Row]]) -> str:
 
 
 def held(found: dict[str, list[Row]]) -> str:
-    rows = (line for line in verdicts(found).splitlines()[2:])
-    lines = [line for line in rows if line.split("|")[2].strip()]  # that something is asked of
+    """How many hold of the targets that ask for something."""
+    lines = [line for line in verdicts(found).splitlines()[2:] if line.split("|")[2].strip()]
     return f"{sum('**' not in line for line in lines)} of {len(lines)} targets hold"
 
 

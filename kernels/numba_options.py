@@ -118,10 +118,9 @@ STEPS, AXIS = integers(Steps), integers(TapAxis)
 
 def flat(a: Array) -> tuple[Array, Steps]:
     """The memory that an array of four axes spans, as one axis, and the steps in it."""
-    if a.flags.c_contiguous:
-        _, c, h, w = a.shape
-        return a.reshape(-1), Steps(0, c * h * w, h * w, w, 1)
     steps = [stride // a.itemsize for stride in a.strides]
+    if a.flags.c_contiguous:
+        return a.reshape(-1), Steps(0, *steps)
     if is_channels_last(a):
         return a.transpose(0, 2, 3, 1).reshape(-1), Steps(0, *steps)
     lengths = [(size - 1) * step for size, step in zip(a.shape, steps, strict=True)]

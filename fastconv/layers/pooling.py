@@ -68,15 +68,12 @@ class MaxPool2d(_Pool2d):
 
     def forward(self, x: Array, train: bool = False) -> Array:
         x = as_real("MaxPool2d", "x", x)
-        try:
-            if not train:
-                return max_pool2d(x, **self.geometry, return_indices=False)
+        self._dims(x.shape)
+        if train:
             y, indices = max_pool2d(x, **self.geometry, return_indices=True)
-        except ShapeError:
-            self._dims(x.shape)  # raises with the layer's own name
-            raise
-        self._keep((indices, x.shape), y)
-        return y
+            self._keep((indices, x.shape), y)
+            return y
+        return max_pool2d(x, **self.geometry, return_indices=False)
 
     def backward(self, dy: Array) -> Array:
         dy, (indices, shape) = self._kept(dy)

@@ -141,7 +141,8 @@ FC_INLINE fcv max_by_twos(const fc_windows *p, const real *x, const int size, co
     return size == 3 ? fcv_max(fcv_next(even), fcv_max(odd, even)) : fcv_max(odd, even);
 }
 
-/* Whole vectors are read where the row goes on, and written where more results follow. */
+/* Whole vectors are read where the row goes on, and written where more results follow.  If a cell
+ * was NaN, all is done again with NaNs in mind: two to three times the work. */
 FC_INLINE void max_rows_by_twos(const fc_windows *given, const real *x, real *y, const int size)
 {
     const fc_windows p = *given; /* in registers: y might alias what is given */

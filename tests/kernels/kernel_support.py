@@ -349,6 +349,12 @@ POOL_CASES = (
     # oblong windows, strides below and above the window, odd sizes
     "n2c5h9w11_r2x3_s1x2_p0x1_d1x1",
     "n2c3h11w10_r2x2_s3x4_p0x0_d1x1",
+    # narrow planes by twos: oblong, rows over the edge, one or two results in a row, few channels
+    "n2c17h13w7_r5x3_s2x2_p0x0_d1x1",
+    "n2c17h9w9_r3x2_s2x2_p0x0_d1x1",
+    "n2c17h7w7_r3x3_s2x2_p1x0_d1x1",
+    "n9c2h5w5_r3x3_s2x2_p0x0_d1x1",
+    "n9c3h10w10_r2x2_s1x2_p0x0_d1x1",
     "n1c33h8w9_r3x1_s1x1_p1x0_d1x1",
     # padding on one side, different on each, almost the window
     "n2c3h7w8_r3x3_s2x2_p0:2x1:0_d1x1",

@@ -241,12 +241,13 @@ def test_nan_wins(way, position, memory, dtype):
 @pytest.mark.parametrize("wanted", [False, True], ids=["y alone", "with indices"])
 @pytest.mark.parametrize("gap", [0, 1])
 @pytest.mark.parametrize("width", [5, 11, 37])
+@pytest.mark.parametrize("above", [0, 1])
 @pytest.mark.parametrize("case", ["k3s2", "k2s2", "k3s1", "k3s2d2"])
 @every_way("max_pool2d")
-def test_what_lies_beside_is_not_written(way, case, width, gap, wanted, dtype):
+def test_what_lies_beside_is_not_written(way, case, above, width, gap, wanted, dtype):
     """Neither behind rows of a larger array nor behind the last plane: vectors are longer."""
     kernel, stride, dilation = int(case[1]), int(case[3]), int(case[5:] or 1)
-    padding = ((1, 0), (0, 0))  # above alone
+    padding = ((above, 0), (0, 0))
     dims = PoolDims.of((2, 3, 7, width), kernel, stride=stride, dilation=dilation, padding=padding)
     margins = ((1, 1), *3 * [(gap, gap)])
     inner = (slice(1, -1), *3 * [slice(gap, -gap or None)])
@@ -271,7 +272,8 @@ def test_windows_by_twos_of_any_width(way, size, nans, dtype):
     for width in (*range(size, 42), 55, 101):
         x = integers(width, (2, 3, 7, width), dtype)
         x[np.random.default_rng(width).random(x.shape) < nans] = np.nan
-        dims = PoolDims.of(x.shape, size, stride=2)
+        x[0, 1] = -np.inf
+        dims = PoolDims.of(x.shape, size, stride=(width % 3 + 1, 2))
         y = poisoned(dims.y_shape, dtype)
         way.run(x, y, None, dims)
         assert_same(y, expected_max(x, dims)[0])
