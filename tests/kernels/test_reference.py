@@ -216,3 +216,14 @@ def test_normalisation_by_loops(size):
         y[n, c, h, w] = x[n, c, h, w] / (2 + 0.5 / size * energy) ** 0.75
     got = kernels.local_response_norm(x, size, alpha=0.5, beta=0.75, k=2.0, backend="numpy")
     np.testing.assert_allclose(got, y, rtol=1e-12)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+def test_infinities_are_no_warning(algorithm):
+    """Which pytest makes an error: OpenBLAS gives rise to it on finite numbers too."""
+    x, w = np.full((1, 2, 6, 6), np.inf, np.float32), np.zeros((3, 2, 3, 3), np.float32)
+    dy = np.zeros((1, 3, 4, 4), np.float32)
+    options = {"backend": "numpy", "algorithm": algorithm}
+    assert np.isnan(kernels.conv2d(x, w, **options)).all()
+    assert np.isnan(kernels.conv2d_dw(dy, x, w.shape, **options)).all()
+    assert np.isnan(kernels.conv2d_dx(np.full_like(dy, np.inf), w, x.shape, **options)).any()
