@@ -101,12 +101,11 @@ SECTIONS = {
         against_numpy,
         (
             Target("Numba against NumPy, LeNet's layers, y and dx + dw", mean=5, of=_named("5x5")),
+            Target("Numba against NumPy, max pooling, y alone", mean=10, of=_named("pool.*y$")),
+            Target("Numba against NumPy, max pooling with indices", mean=10, of=_named("indices$")),
             Target(
-                "Numba against NumPy, max pooling, forward and backward", mean=10, of=_named("pool")
+                "Numba against NumPy, max pooling, y with indices and dx", mean=10, of=_named("dx$")
             ),
-            Target("of these y alone", of=_named("pool.*y$")),
-            Target("of these y with indices", of=_named("indices$")),
-            Target("of these y with indices, and dx", of=_named("pool.*dx$")),
         ),
     ),
     "numba_lenet64": Section(

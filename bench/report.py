@@ -62,8 +62,7 @@ def verdicts(found: dict[str, list[Row]]) -> str:
 
 
 def held(found: dict[str, list[Row]]) -> str:
-    """How many hold of the targets that ask for something."""
-    lines = [line for line in verdicts(found).splitlines()[2:] if line.split("|")[2].strip()]
+    lines = verdicts(found).splitlines()[2:]
     return f"{sum('**' not in line for line in lines)} of {len(lines)} targets hold"
 
 

@@ -160,13 +160,6 @@ def test_what_is_below_its_target_is_bold():
     assert report.held({"forward": [row(3.0)]}) == "2 of 2 targets hold"
 
 
-def test_parts_of_a_target_are_shown_but_not_counted():
-    parts = ("y", "y with indices", "y with indices, dx")
-    rows = [row(20.0) | {"layer": f"pool, {part}"} for part in parts]
-    assert len(report.verdicts({"numba_numpy": rows}).splitlines()) == 2 + 1 + len(parts)
-    assert report.held({"numba_numpy": rows}) == "1 of 1 targets hold"
-
-
 @pytest.mark.parametrize("paper", report.PAPERS, ids=lambda p: p.name)
 def test_the_papers_hold_the_saved_runs(paper):
     paths = sorted((ROOT / "bench" / "results").glob("*.json"))
