@@ -24,7 +24,7 @@ from .dims import ConvDims
 def quiet(function: Callable[..., None]) -> Callable[..., None]:
     """Without NumPy's warning of invalid operations, as the other backends are.
 
-    OpenBLAS may raise that flag on finite numbers (numpy#24067): two runs of our tests failed.
+    OpenBLAS may raise that flag on finite numbers (numpy#24067): a run of our tests failed of it.
     """
 
     @wraps(function)
