@@ -38,11 +38,13 @@ __all__ = [
     "beside",
     "divide",
     "evens",
+    "fetch",
     "following",
     "improve",
     "keep",
     "lanes_of",
     "larger",
+    "largest",
     "load_rows",
     "load_tile",
     "move",
@@ -486,18 +488,25 @@ def _nan_or_larger(builder, new, old):
     return builder.and_(larger_or_nan, builder.fcmp_ordered("ord", old, old))
 
 
-def _write_larger(tile, other):
-    vector, whole = _vector(tile.real), _vector(_integer_as(tile.real))
+def _largest(builder, numbers, *vectors):
+    """Of each lane; NaN if one is: all bits set."""
+    # vmaxps gives its second operand if one is NaN: the last's NaNs stay, those of the others
+    # are noticed by one comparison.  Two selects would be made one, on three comparisons;
+    # llvm.maximum LLVM 15 cannot do.
+    best, last = vectors[0], len(vectors) - 1
+    for vector in vectors[1:]:
+        best = builder.select(builder.fcmp_ordered(">", best, vector), best, vector)
+    nan = builder.fcmp_unordered("uno", vectors[0], vectors[last - 1])
+    whole = _vector(_integer_as(numbers))
+    found = builder.or_(builder.bitcast(best, whole), builder.sext(nan, whole))
+    return builder.bitcast(found, best.type)
 
+
+def _write_larger(tile, other):
     def instructions(builder, old, new):
         for i in range(tile.rows * tile.vectors):
-            a, b = builder.extract_value(old, i), builder.extract_value(new, i)
-            # vmaxps: b if one is NaN.  Where it is a, all bits are set, which is a NaN: two
-            # selects would be made one, on three comparisons; llvm.maximum LLVM 15 cannot do.
-            wins = builder.select(builder.fcmp_ordered(">", a, b), a, b)
-            nan = builder.sext(builder.fcmp_unordered("uno", a, a), whole)
-            wins = builder.bitcast(builder.or_(builder.bitcast(wins, whole), nan), vector)
-            old = builder.insert_value(old, wins, i)
+            pair = builder.extract_value(old, i), builder.extract_value(new, i)
+            old = builder.insert_value(old, _largest(builder, tile.real, *pair), i)
         return old
 
     return tile, instructions
@@ -509,12 +518,47 @@ def larger(tile, other):
     return np.maximum(tile, other)
 
 
+def _write_largest(tile, second, third):
+    def instructions(builder, first, second, third):
+        for i in range(tile.rows * tile.vectors):
+            three = [builder.extract_value(tile, i) for tile in (first, second, third)]
+            first = builder.insert_value(first, _largest(builder, tile.real, *three), i)
+        return first
+
+    return tile, instructions
+
+
+@in_registers(_write_largest)
+def largest(tile, second, third):
+    """The largest of each three, NaN if one is: in four instructions, not twice three."""
+    return np.maximum(np.maximum(tile, second), third)
+
+
+def _write_fetch(x, at, columns):
+    byte, lanes, vectors = ir.IntType(8).as_pointer(), _vector(x.dtype).count, len(columns)
+
+    def instructions(builder, x, at, columns):
+        kind = ir.FunctionType(ir.VoidType(), [byte, _INT32, _INT32, _INT32])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        reads, all_caches, data = (ir.Constant(_INT32, value) for value in (0, 3, 1))
+        for v in range(vectors):
+            where = builder.gep(x, [builder.add(at, at.type(v * lanes))])
+            builder.call(prefetch, [builder.bitcast(where, byte), reads, all_caches, data])
+
+    return types.void, instructions
+
+
+@in_registers(_write_fetch)
+def fetch(x, at, columns):
+    """Ask for vectors from ``at`` on, which may lie outside x: a hint, which reads nothing."""
+
+
 def _write_every_second(first):
     def write(pair):
         tile = TileType(pair.real, 1, 1)
 
         def instructions(builder, pair):
-            a, b = builder.extract_value(pair, 0), builder.extract_value(pair, 1)
+            a, b = builder.extract_value(pair, 0), builder.extract_value(pair, pair.type.count - 1)
             second = _shuffle(builder, a, b, range(first, 2 * a.type.count, 2))
             made = ir.Constant(ir.ArrayType(a.type, 1), ir.Undefined)
             return builder.insert_value(made, second, 0)
@@ -526,14 +570,14 @@ def _write_every_second(first):
 
 @in_registers(_write_every_second(0))
 def evens(pair):
-    """Every second number of two vectors, from the first."""
-    return pair.reshape(1, 1, -1)[:, :, ::2]
+    """Every second number of two vectors, from the first; of a single vector, twice."""
+    return np.resize(pair, (1, 1, 2 * pair.shape[2]))[:, :, ::2]
 
 
 @in_registers(_write_every_second(1))
 def odds(pair):
     """The others."""
-    return pair.reshape(1, 1, -1)[:, :, 1::2]
+    return np.resize(pair, (1, 1, 2 * pair.shape[2]))[:, :, 1::2]
 
 
 def _write_following(tile):

@@ -8,6 +8,8 @@ gathering: there the lanes are results.  The backward passes walk the memory as 
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numba import types
 
@@ -33,6 +35,7 @@ from .numba_options import (
     STEPS,
     flat,
     helper,
+    inlined,
     integers,
     kernel,
     numbers,
@@ -45,11 +48,13 @@ from .numba_tiles import (
     begin_places,
     divide,
     evens,
+    fetch,
     following,
     improve,
     keep,
     lanes_of,
     larger,
+    largest,
     load_rows,
     load_tile,
     move,
@@ -67,6 +72,10 @@ from .numba_tiles import (
 
 RESULTS = (0, 1, 2, 3)  # of a tile
 ONE, PAIR = (0,), (0, 1)  # vectors beside one another
+# So many numbers in front of the loads memory is asked for, which the processor itself does
+# within pages only: 55×55, 20 MB, 2.0 -> 1.6 ms.  Not if there are no more than a core's own
+# caches hold: 28×28, 1 MB, 73 -> 80 us.
+AHEAD, FAR = 1024, 1 << 18
 PER_CELL = 0.3  # nanoseconds, for the choice of threads
 
 
@@ -139,36 +148,58 @@ def maxima_of_plane(x, at, pitch, taps, begin, rows, columns, y, to, y_pitch):
 
 
 @helper
-def maxima_by_twos(x, at, pitch, window):
+def maxima_by_twos(x, at, pitch, window, vectors):
     """Of windows two columns apart, as high and wide as the tuple is long, one per lane.
 
     The columns' maxima are those of all windows that hold them; of three the last lane is none.
-    Seen in the assembly (AVX-512, 3×3, 15 results): 6 loads, 18 instructions for 6 maxima, 3
-    vpermt2ps (LLVM makes one of ``following`` and ``evens``), no spills.
+    Seen in the assembly (AVX-512, 3×3, 15 results): 6 loads, 12 instructions for 3 maxima of
+    three, 3 vpermi2ps (LLVM makes one of ``following`` and ``evens``), no spills.
     """
-    pair = load_tile(x, at, 0, ONE, PAIR)
-    for i in range(1, len(window)):
-        pair = larger(pair, load_tile(x, at + i * pitch, 0, ONE, PAIR))
-    even = evens(pair)
-    best = larger(even, odds(pair))
-    return larger(best, following(even)) if len(window) == 3 else best
+    first, second = load_tile(x, at, 0, ONE, vectors), load_tile(x, at + pitch, 0, ONE, vectors)
+    if len(window) == 2:
+        columns = larger(first, second)
+        return larger(evens(columns), odds(columns))
+    columns = largest(first, second, load_tile(x, at + 2 * pitch, 0, ONE, vectors))
+    even = evens(columns)
+    return largest(even, odds(columns), following(even))
 
 
-@helper
-def plane_by_twos(x, at, pitch, window, rows, columns, y, to, y_pitch):
-    """As ``maxima_of_plane``, of such windows that are all inside."""
+@inlined
+def rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
+    """Results [high][wide] of such windows, all inside, ``step`` rows below one another."""
     lanes = lanes_of(x)
     group = lanes - (len(window) - 1) // 2
-    last = to + rows.size_out * columns.size_out
-    for _ in range(rows.size_out):
-        end = last if y_pitch == columns.size_out else to + columns.size_out
-        for q in range(0, columns.size_out, group):
-            best = maxima_by_twos(x, at + 2 * q, pitch, window)
+    last = to + high * wide
+    for _ in range(high):
+        end = last if y_pitch == wide else to + wide
+        for q in range(0, wide, group):
+            here = at + 2 * q
+            if far:
+                fetch(x, here + AHEAD, PAIR)
+                fetch(x, here + pitch + AHEAD, PAIR)
+            best = maxima_by_twos(x, here, pitch, window, PAIR)
             if to + q + lanes <= end:
                 store_tile(best, y, to + q, 0)
             else:
-                store_some(best, y, to + q, min(group, columns.size_out - q))
-        at += rows.step * pitch
+                store_some(best, y, to + q, min(group, wide - q))
+        at += step * pitch
+        to += y_pitch
+
+
+@inlined
+def narrow_rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
+    """As ``rows_by_twos``, where one vector holds a row of x."""
+    last = to + high * wide
+    for _ in range(high):
+        if far:
+            fetch(x, at + AHEAD, ONE)
+            fetch(x, at + pitch + AHEAD, ONE)
+        best = maxima_by_twos(x, at, pitch, window, ONE)
+        if y_pitch == wide and to + lanes_of(x) <= last:
+            store_tile(best, y, to, 0)
+        else:
+            store_some(best, y, to, wide)
+        at += step * pitch
         to += y_pitch
 
 
@@ -309,10 +340,14 @@ def maximum_of_rows(
 ):  # fmt: skip
     """Planes [first, last) of n·c in NCHW, columns by 1 or 2, none outside: lanes are results.
 
+    Planes of an image that windows tile without a rest, nothing between them, are done as one.
     A plane too near the end of the `count` numbers at x is copied to where there is room behind it.
     """
     high, wide, spare = rows.size_in, columns.size_in, 2 * lanes_of(x)
-    size = square_by_twos(rows, columns)
+    size, far = square_by_twos(rows, columns), count > FAR
+    narrow = 2 * (columns.size_out - 1) + size <= lanes_of(x)
+    apart = xs.c != high * xs.h or ys.c != rows.size_out * ys.h
+    piled = size == rows.step and high == rows.size_out * size and not apart
     room = np.empty(2 * rows.size_out, np.int64)
     taps, begin = pointer(room), pointer(room[rows.size_out :])  # of each row's windows, inside
     for p in range(rows.size_out):
@@ -323,27 +358,35 @@ def maximum_of_rows(
     room_plane = room_for(x, high * wide + spare)
     copy = aligned(room_plane)
     n, c = divmod(first, channels)
-    for _ in range(first, last):
+    while first < last:
         cells, at, pitch = x, xs.at + n * xs.n + c * xs.c, xs.h
         to = ys.at + n * ys.n + c * ys.c
+        planes = min(last - first, channels - c) if piled and not wanted else 1
+        if at + max(0, (planes * high - 1) * pitch) + wide + spare > count:
+            planes = 1
         if at + max(0, (high - 1) * pitch) + wide + spare > count:
             for row in range(high):
                 for q in range(0, wide, lanes_of(x)):
                     move(x, at + row * pitch + q, copy, row * wide + q, wide - q)
             cells, at, pitch = copy, 0, wide
+        step, down, along = rows.step, planes * rows.size_out, columns.size_out
         if wanted:
             spot = places.at + n * places.n + c * places.c
             places_of_plane(
                 cells, at, pitch, taps, begin, rows, columns, y, to, ys.h, indices, spot, places.h
             )
+        elif size == 2 and narrow:
+            narrow_rows_by_twos(cells, at, pitch, step, (0, 1), down, along, y, to, ys.h, far)
+        elif size == 3 and narrow:
+            narrow_rows_by_twos(cells, at, pitch, step, (0, 1, 2), down, along, y, to, ys.h, far)
         elif size == 2:
-            plane_by_twos(cells, at, pitch, (0, 1), rows, columns, y, to, ys.h)
+            rows_by_twos(cells, at, pitch, step, (0, 1), down, along, y, to, ys.h, far)
         elif size == 3:
-            plane_by_twos(cells, at, pitch, (0, 1, 2), rows, columns, y, to, ys.h)
+            rows_by_twos(cells, at, pitch, step, (0, 1, 2), down, along, y, to, ys.h, far)
         else:
             maxima_of_plane(cells, at, pitch, taps, begin, rows, columns, y, to, ys.h)
-        c += 1  # not a division for each plane: a fifth of the time of 13×13
-        if c == channels:
+        first, c = first + planes, c + planes
+        if c == channels:  # not a division for each plane: a fifth of the time of 13×13
             n, c = n + 1, 0
     keep((room, room_plane))
 
@@ -462,16 +505,12 @@ def _walk(x: Array, dims: PoolDims) -> tuple[TapAxis, TapAxis, Plan, int, float]
     return rows, columns, plan, units, work
 
 
-def _along_rows(columns: TapAxis, wanted: bool, arrays: list[Array]) -> bool:
-    """Windows by 1 or 2 along rows in one piece, which fill half a vector if places are wanted."""
-    lanes = BYTES // arrays[0].itemsize
-    return (
-        columns.step <= 2
-        and columns.first == 0
-        and (not wanted or 2 * columns.size_out >= lanes)
-        and numba_cut.inside(columns)
-        and all(a.strides[3] == a.itemsize for a in arrays)
-    )
+@lru_cache(maxsize=256)
+def _along_rows(columns: TapAxis, itemsize: int, wanted: bool) -> bool:
+    """Windows by 1 or 2 along a row, which fill half a vector if places are wanted."""
+    lanes = BYTES // itemsize
+    full = not wanted or 2 * columns.size_out >= lanes
+    return columns.step <= 2 and columns.first == 0 and full and numba_cut.inside(columns)
 
 
 _NOWHERE = flat(np.empty((1, 1, 1, 1), np.int32))
@@ -481,21 +520,23 @@ def max_pool2d(x: Array, y: Array, indices: Array | None, dims: PoolDims) -> Non
     if dims.n == 0:
         return
     wanted = indices is not None
-    arrays = [x, y] if indices is None else [x, y, indices]
     rows, columns = dims.forward_taps
-    if _along_rows(columns, wanted, arrays):
-        memory, steps = flat(x)
-        wheres = _NOWHERE if indices is None else flat(indices)
+    memory, steps = flat(x)
+    maxima, to = flat(y)
+    wheres, spots = _NOWHERE if indices is None else flat(indices)
+    in_rows = steps.w == to.w == spots.w == 1
+    if in_rows and _along_rows(columns, x.itemsize, wanted):
         numba_tasks.run(
             maximum_of_rows, dims.n * dims.c, x.size * PER_CELL, memory, steps,
-            *flat(y), *wheres, rows, columns, dims.c, memory.size, wanted,
+            maxima, to, wheres, spots, rows, columns, dims.c, memory.size, wanted,
         )  # fmt: skip
         return
+    arrays = [x, y] if indices is None else [x, y, indices]
     x, y, *places = _as_channels(*arrays)
-    wheres = flat(places[0]) if places else _NOWHERE
+    wheres, spots = flat(places[0]) if places else _NOWHERE
     rows, columns, plan, units, work = _walk(x, dims)
     numba_tasks.run(
-        maximum, units, work, *flat(x), *flat(y), *wheres, rows, columns, plan, wanted
+        maximum, units, work, *flat(x), *flat(y), wheres, spots, rows, columns, plan, wanted
     )  # fmt: skip
 
 

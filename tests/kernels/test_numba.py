@@ -21,7 +21,8 @@ numba = pytest.importorskip("numba")
 if INTERPRETED:
     pytest.skip("nothing is compiled with NUMBA_DISABLE_JIT=1", allow_module_level=True)
 
-from fastconv.kernels import numba_options, numba_tasks, numba_tiles  # noqa: E402
+from fastconv import kernels  # noqa: E402
+from fastconv.kernels import numba_options, numba_tasks, numba_tiles, pool2d_numba  # noqa: E402
 from fastconv.kernels.numba_options import FLAT, INT, REAL, Kernel, flat  # noqa: E402
 from fastconv.kernels.numba_tiles import (  # noqa: E402
     BYTES,
@@ -30,11 +31,13 @@ from fastconv.kernels.numba_tiles import (  # noqa: E402
     begin_places,
     divide,
     evens,
+    fetch,
     following,
     improve,
     keep,
     lanes_of,
     larger,
+    largest,
     load_rows,
     load_tile,
     move,
@@ -119,6 +122,18 @@ def halves(a, b, out, places):
     store_tile(evens(pair), y, 0, 0)
     store_tile(odds(pair), y, n, 0)
     store_tile(following(evens(pair)), y, 2 * n, 0)
+    one = load_tile(x, 13, 0, ONE, ONE)
+    store_tile(evens(one), y, 3 * n, 0)
+    store_tile(odds(one), y, 4 * n, 0)
+    keep((a, b, out))
+
+
+def largest_of_three(a, b, out, places):
+    x, y, n = pointer(a), pointer(out), lanes_of(pointer(a))
+    fetch(x, 1 << 40, PAIR)  # reads nothing: it is no place at all
+    for t in range(30):  # with NaNs in each of the three
+        first, second = load_tile(x, 20 + t, 0, ONE, PAIR), load_tile(x, 30, 0, ONE, PAIR)
+        store_tile(largest(first, second, load_tile(x, 45 - t, 0, ONE, PAIR)), y, 2 * n * t, 0)
     keep((a, b, out))
 
 
@@ -132,7 +147,9 @@ def interpreted(function):
     return python_types.FunctionType(function.__code__, {**globals(), **defined})
 
 
-@pytest.mark.parametrize("program", [products, spans, continued, maxima, moved, halves])
+@pytest.mark.parametrize(
+    "program", [products, spans, continued, maxima, moved, halves, largest_of_three]
+)
 @pytest.mark.parametrize("special", [False, True], ids=["numbers", "with NaN"])
 def test_tiles_are_compiled_as_defined(program, special, dtype):
     rng = np.random.default_rng(0)
@@ -189,6 +206,17 @@ def test_flat_memory(shape, memory):
     n, c, h, w = np.indices(shape)
     at = steps.at + n * steps.n + c * steps.c + h * steps.h + w * steps.w
     np.testing.assert_array_equal(one[at], a)
+
+
+@pytest.mark.parametrize(
+    "kernel, shape", [(2, (3, 88, 32, 32)), (3, (1, 30, 95, 95)), (3, (9, 173, 13, 13))]
+)
+def test_pooling_of_more_than_caches_hold(kernel, shape, dtype):
+    """Memory is asked for ahead of its use, also of what lies behind the array."""
+    x = integers(0, shape, dtype)
+    assert x.size > pool2d_numba.FAR
+    got, want = (kernels.max_pool2d(x, kernel, stride=2, backend=b) for b in ("numba", "numpy"))
+    np.testing.assert_array_equal(got, want)
 
 
 # --- compiling --------------------------------------------------------------------------------

@@ -264,19 +264,37 @@ def test_what_lies_beside_is_not_written(way, case, above, width, gap, wanted, d
         assert_same(indices, np.pad(want_indices, margins, constant_values=99))
 
 
-@pytest.mark.parametrize("nans", [0, 0.01], ids=["numbers", "NaNs"])
+@pytest.mark.parametrize("nans", [0, 0.01, 0.2], ids=["numbers", "NaN", "NaNs"])
 @pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("height", [6, 7])
 @every_way("max_pool2d")
-def test_windows_by_twos_of_any_width(way, size, nans, dtype):
+def test_windows_by_twos_of_any_width(way, height, size, nans, dtype):
     """The maxima alone, of whole vectors and of what is left of one; a NaN stays in its windows."""
     for width in (*range(size, 42), 55, 101):
-        x = integers(width, (2, 3, 7, width), dtype)
+        x = integers(width, (2, 3, height, width), dtype)
         x[np.random.default_rng(width).random(x.shape) < nans] = np.nan
         x[0, 1] = -np.inf
         dims = PoolDims.of(x.shape, size, stride=(width % 3 + 1, 2))
         y = poisoned(dims.y_shape, dtype)
         way.run(x, y, None, dims)
         assert_same(y, expected_max(x, dims)[0])
+
+
+@pytest.mark.parametrize("step", [1, -1])
+@pytest.mark.parametrize("gaps", [(0, 0), (1, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("width", [2, 9, 17, 40])
+@every_way("max_pool2d")
+def test_planes_that_lie_in_one_pile(way, width, gaps, step, dtype):
+    """Windows that tile planes without a rest may be done as those of one high plane."""
+    (x_gap, y_gap), size = gaps, 2
+    dims = PoolDims.of((3, 5, 4, width), size, stride=(size, 2))
+    x = integers(0, (*dims.x_shape[:3], width + 2 * x_gap), dtype)
+    x = x[:, :, ::step, x_gap : x_gap + width]
+    y = np.full((*dims.y_shape[:3], dims.out_w + 2 * y_gap), 99, dtype)
+    inner = y[..., y_gap : y_gap + dims.out_w]
+    way.run(x, inner, None, dims)
+    assert_same(inner, expected_max(np.ascontiguousarray(x), dims)[0])
+    assert (y == 99).sum() == y.size - inner.size
 
 
 @every_way("max_pool2d")
