@@ -165,10 +165,25 @@ def maxima_by_twos(x, at, pitch, window, vectors):
 
 
 @inlined
-def rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
-    """Results [high][wide] of such windows, all inside, ``step`` rows below one another."""
-    lanes = lanes_of(x)
-    group = lanes - (len(window) - 1) // 2
+def single_by_twos(x, at, pitch, step, window, vectors, high, wide, y, to, y_pitch, far):
+    """Results [high][wide] of such windows, of which one vector holds a row."""
+    last = to + high * wide
+    for _ in range(high):
+        if far:
+            fetch(x, at + AHEAD, vectors)
+            fetch(x, at + pitch + AHEAD, vectors)
+        best = maxima_by_twos(x, at, pitch, window, vectors)
+        if y_pitch == wide and to + lanes_of(x) <= last:
+            store_tile(best, y, to, 0)
+        else:
+            store_some(best, y, to, wide)
+        at += step * pitch
+        to += y_pitch
+
+
+@inlined
+def several_by_twos(x, at, pitch, step, window, group, high, wide, y, to, y_pitch, far):
+    """As ``single_by_twos``, of rows of several vectors: in each a group of results."""
     last = to + high * wide
     for _ in range(high):
         end = last if y_pitch == wide else to + wide
@@ -178,7 +193,7 @@ def rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
                 fetch(x, here + AHEAD, PAIR)
                 fetch(x, here + pitch + AHEAD, PAIR)
             best = maxima_by_twos(x, here, pitch, window, PAIR)
-            if to + q + lanes <= end:
+            if to + q + lanes_of(x) <= end:
                 store_tile(best, y, to + q, 0)
             else:
                 store_some(best, y, to + q, min(group, wide - q))
@@ -187,20 +202,16 @@ def rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
 
 
 @inlined
-def narrow_rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
-    """As ``rows_by_twos``, where one vector holds a row of x."""
-    last = to + high * wide
-    for _ in range(high):
-        if far:
-            fetch(x, at + AHEAD, ONE)
-            fetch(x, at + pitch + AHEAD, ONE)
-        best = maxima_by_twos(x, at, pitch, window, ONE)
-        if y_pitch == wide and to + lanes_of(x) <= last:
-            store_tile(best, y, to, 0)
-        else:
-            store_some(best, y, to, wide)
-        at += step * pitch
-        to += y_pitch
+def rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
+    """Results [high][wide] of windows two columns and ``step`` rows apart, all inside."""
+    lanes, size = lanes_of(x), len(window)
+    group = lanes - (size - 1) // 2
+    if 2 * (wide - 1) + size <= lanes:
+        single_by_twos(x, at, pitch, step, window, ONE, high, wide, y, to, y_pitch, far)
+    elif wide <= group:
+        single_by_twos(x, at, pitch, step, window, PAIR, high, wide, y, to, y_pitch, far)
+    else:
+        several_by_twos(x, at, pitch, step, window, group, high, wide, y, to, y_pitch, far)
 
 
 @helper
@@ -345,7 +356,6 @@ def maximum_of_rows(
     """
     high, wide, spare = rows.size_in, columns.size_in, 2 * lanes_of(x)
     size, far = square_by_twos(rows, columns), count > FAR
-    narrow = 2 * (columns.size_out - 1) + size <= lanes_of(x)
     apart = xs.c != high * xs.h or ys.c != rows.size_out * ys.h
     piled = size == rows.step and high == rows.size_out * size and not apart
     room = np.empty(2 * rows.size_out, np.int64)
@@ -375,10 +385,6 @@ def maximum_of_rows(
             places_of_plane(
                 cells, at, pitch, taps, begin, rows, columns, y, to, ys.h, indices, spot, places.h
             )
-        elif size == 2 and narrow:
-            narrow_rows_by_twos(cells, at, pitch, step, (0, 1), down, along, y, to, ys.h, far)
-        elif size == 3 and narrow:
-            narrow_rows_by_twos(cells, at, pitch, step, (0, 1, 2), down, along, y, to, ys.h, far)
         elif size == 2:
             rows_by_twos(cells, at, pitch, step, (0, 1), down, along, y, to, ys.h, far)
         elif size == 3:
