@@ -13,6 +13,10 @@ cdef enum:
     RESULTS_PER_TASK = 4096
     TASKS_PER_THREAD = 4
     BLOCK_BYTES = 256 * 1024    # of planes that are transposed together
+    # So many numbers ahead of the loads memory is asked for, which the processor itself does within
+    # pages only; not where x has no more numbers than a core's own caches hold.
+    AHEAD = 1024
+    FAR = 256 * 1024
 
 
 cdef struct Axis:
@@ -25,7 +29,7 @@ cdef struct Job:
     View x, y, index            # of max_pool2d_dx: x is dx, y is dy
     Axis h, w
     Py_ssize_t images, channels
-    bint by_channel, indexed, mean
+    bint by_channel, indexed, mean, far
     double *heights             # divisors of averages, per result row and column
     double *widths
     char *divisors              # of avg_pool2d_dx: the widths, in its dtype
@@ -179,6 +183,7 @@ cdef void pool_task(void *context, Py_ssize_t task, void *scratch) noexcept nogi
     p.offset = <Py_ssize_t *>scratch
     p.index = <int32_t *>(p.offset + job.h.kernel * job.w.kernel)
     p.taps = 0
+    p.ahead = AHEAD if job.far else 0
     lay_windows(job, &p)
     pool_units(job, &p, first, least(first + job.units_per_task, job.units), row,
                least(row + job.rows, job.h.out))
@@ -283,7 +288,7 @@ cdef void block_task(void *context, Py_ssize_t task, void *scratch) noexcept nog
     memory += h.out * w.out * lanes * job.item
     lay_block(&block.index, memory, lanes, w.out)
     memory += h.out * w.out * lanes * sizeof(int32_t)
-    p.offset, p.taps = <Py_ssize_t *>memory, 0
+    p.offset, p.taps, p.ahead = <Py_ssize_t *>memory, 0, 0
     p.index = <int32_t *>(p.offset + h.kernel * w.kernel)
     lay_windows(&block, &p)
     move_block(job.tiles, &job.x, unit_at(job, &job.x, unit, job.item), &block.x, h.size, w.size,
@@ -315,6 +320,7 @@ cdef int pool(Job *job, object x, object y, object indices, object dims) except 
     job.h, job.w = axis_of(rows), axis_of(columns)
     job.images, job.channels = dims.n, dims.c
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
+    job.far = x.size > FAR
     if job.images == 0:
         return 0
     merge_images(job)

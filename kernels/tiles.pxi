@@ -38,6 +38,7 @@ cdef extern from "simd/fc.h" nogil:
         Py_ssize_t x_row, x_lane, y_row, y_lane, index_row, index_lane
         int32_t first_index, next_row, next_lane
         double area
+        Py_ssize_t ahead
 
     ctypedef struct fc_scatter:
         Py_ssize_t rows, lanes, y_step, y_lane, x_row, x_lane, index_row, index_lane

@@ -76,6 +76,7 @@ typedef struct {
     ptrdiff_t x_row, x_lane, y_row, y_lane, index_row, index_lane;
     int32_t first_index, next_row, next_lane;
     double area;             /* divisor of an average */
+    ptrdiff_t ahead;         /* as many numbers further on memory is asked for; 0: not at all */
 } fc_windows;
 
 /* The scatter of max pooling's gradient: lane l of row r of x to y[l·y_lane + index·y_step]. */

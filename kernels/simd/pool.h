@@ -114,65 +114,85 @@ FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32
     }
 }
 
-/* Two vectors, whole or of low and high numbers. */
-FC_INLINE void load_pair(fcv *pair, const real *x, const int whole, int low, int high)
+/* Two vectors, whole or of low and high numbers; or one, twice. */
+FC_INLINE void load_columns(fcv *v, const real *x, const int vectors, const int whole, int low,
+                            int high)
 {
-    pair[0] = whole ? fcv_load(x) : fcv_load_part(x, 0, low);
-    pair[1] = whole ? fcv_load(x + FC_LEN) : fcv_load_part(x + FC_LEN, 0, high);
+    v[0] = whole ? fcv_load(x) : fcv_load_part(x, 0, low);
+    if (vectors == 1) v[1] = v[0];
+    else v[1] = whole ? fcv_load(x + FC_LEN) : fcv_load_part(x + FC_LEN, 0, high);
 }
 
 /* A row's windows by twos, of size × size numbers: the largest of each column, once for all windows
  * that hold it; then even columns, odd ones, and the even ones behind them.  Adds to nan where a
  * cell was NaN: then the result is wrong. */
-FC_INLINE fcv max_by_twos(const fc_windows *p, const real *x, const int size, const int whole,
-                          int low, int high, fcm *nan)
+FC_INLINE fcv max_by_twos(const fc_windows *p, const real *x, const int size, const int vectors,
+                          const int whole, int low, int high, fcm *nan)
 {
-    fcv best[2], cell[2];
-    load_pair(best, x + p->offset[0], whole, low, high);
-    *nan = fcv_or(*nan, fcv_any_nan(best[0], best[1]));
-#pragma GCC unroll 2
-    for (int i = 1; i < size; i++) {
-        load_pair(cell, x + p->offset[i * size], whole, low, high);
-        *nan = fcv_or(*nan, fcv_any_nan(cell[0], cell[1]));
-        best[0] = fcv_max(cell[0], best[0]);
-        best[1] = fcv_max(cell[1], best[1]);
+    fcv best[2], row[2];
+    if (p->ahead) {
+        fc_prefetch(x + p->offset[0] + p->ahead, vectors * sizeof(fcv));
+        fc_prefetch(x + p->offset[size] + p->ahead, vectors * sizeof(fcv));
+    }
+    load_columns(best, x + p->offset[0], vectors, whole, low, high);
+    load_columns(row, x + p->offset[size], vectors, whole, low, high);
+    *nan = fcv_or(*nan, fcv_any_nan(best[0], row[0]));
+    if (vectors == 2) *nan = fcv_or(*nan, fcv_any_nan(best[1], row[1]));
+    for (int v = 0; v < 2; v++) best[v] = fcv_max(row[v], best[v]);
+    if (size == 3) {
+        load_columns(row, x + p->offset[2 * size], vectors, whole, low, high);
+        *nan = fcv_or(*nan, fcv_any_nan(row[0], row[1]));
+        for (int v = 0; v < 2; v++) best[v] = fcv_max(row[v], best[v]);
     }
     fcv even = fcv_even(best[0], best[1]), odd = fcv_odd(best[0], best[1]);
     return size == 3 ? fcv_max(fcv_next(even), fcv_max(odd, even)) : fcv_max(odd, even);
 }
 
-/* Whole vectors are read where the row goes on, and written where more results follow.  If a cell
- * was NaN, all is done again with NaNs in mind: two to three times the work. */
-FC_INLINE void max_rows_by_twos(const fc_windows *given, const real *x, real *y, const int size)
+/* Rows of groups of results, the last group in so many vectors, or of a single group.  Whole vectors
+ * are read where the row goes on, and written where more results follow.  Returns whether a cell was
+ * NaN: then the results are wrong. */
+FC_INLINE int max_rows_by_twos(const fc_windows *given, const real *x, real *y, const int size,
+                               const int vectors, const int single)
 {
     const fc_windows p = *given; /* in registers: y might alias what is given */
     const int group = FC_LEN - (size - 1) / 2;
-    const ptrdiff_t last = (p.lanes - 1) / group * group;
+    const ptrdiff_t last = single ? 0 : (p.lanes - 1) / group * group;
     const int n = (int)(p.lanes - last), cells = 2 * (n - 1) + size;
     const int low = cells < FC_LEN ? cells : FC_LEN, high = cells - low;
-    const ptrdiff_t room = p.y_row == p.lanes ? p.rows * p.lanes - FC_LEN - last : -1;
+    const real *const end = p.y_row == p.lanes ? y + p.rows * p.lanes : y;
     fcm nan = fcv_any_nan(fcv_zero(), fcv_zero());
-    for (ptrdiff_t row = 0; row < p.rows; row++) {
-        const real *from = x + row * p.x_row;
-        real *to = y + row * p.y_row;
+    for (ptrdiff_t row = p.rows; row > 0; row--) {
         for (ptrdiff_t l = 0; l < last; l += group)
-            fcv_store(to + l, max_by_twos(&p, from + 2 * l, size, 1, 0, 0, &nan));
-        fcv best = max_by_twos(&p, from + 2 * last, size, 0, low, high, &nan);
-        if (row * p.lanes <= room) fcv_store(to + last, best);
-        else store_lanes(to + last, 1, best, n);
+            fcv_store(y + l, max_by_twos(&p, x + 2 * l, size, 2, 1, 0, 0, &nan));
+        fcv best = max_by_twos(&p, x + 2 * last, size, vectors, 0, low, high, &nan);
+        if (end - y >= last + FC_LEN) fcv_store(y + last, best);
+        else store_lanes(y + last, 1, best, n);
+        x += p.x_row;
+        y += p.y_row;
     }
-    if (fcv_some(nan)) windows_by(given, x, y, NULL, 2, 0);
+    return fcv_some(nan);
+}
+
+/* If a cell was NaN, all is done again with NaNs in mind: two to three times the work. */
+FC_INLINE void max_squares_by_twos(const fc_windows *p, const real *x, real *y, const int size)
+{
+    int nan;
+    const int group = FC_LEN - (size - 1) / 2;
+    if (2 * (p->lanes - 1) + size <= FC_LEN) nan = max_rows_by_twos(p, x, y, size, 1, 1);
+    else if (p->lanes <= group) nan = max_rows_by_twos(p, x, y, size, 2, 1);
+    else nan = max_rows_by_twos(p, x, y, size, 2, 0);
+    if (nan) windows_by(p, x, y, NULL, 2, 0);
 }
 
 static void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index)
 {
     const int by_twos = !index && p->x_lane == 2 && p->y_lane == 1 && FC_LEN >= 4;
     if (by_twos && p->across == 2 && p->taps == 4) {
-        max_rows_by_twos(p, x, y, 2);
+        max_squares_by_twos(p, x, y, 2);
         return;
     }
     if (by_twos && p->across == 3 && p->taps == 9) {
-        max_rows_by_twos(p, x, y, 3);
+        max_squares_by_twos(p, x, y, 3);
         return;
     }
     if (index) {

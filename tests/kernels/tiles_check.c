@@ -291,7 +291,14 @@ static void check_windows(const fc_tiles *t, const fc_tiles *scalar, int lanes, 
     free(x), free(y), free(want);
 }
 
-/* Maxima alone of windows by twos, of size × size neighbours: of four rows, with a NaN or none */
+static void put_nan(char *x, ptrdiff_t at, size_t item)
+{
+    if (item == 4) ((float *)x)[at] = NAN;
+    else ((double *)x)[at] = NAN;
+}
+
+/* Maxima alone of windows by twos, of size × size neighbours: of four rows, without a NaN, and
+ * with one in any row; memory asked for ahead or not */
 static void check_twos(const fc_tiles *t, const fc_tiles *scalar, int lanes, int size, int gap)
 {
     ptrdiff_t wide = 2 * (lanes - 1) + size, n = (size + 6) * wide, results = 4 * (lanes + gap);
@@ -299,12 +306,13 @@ static void check_twos(const fc_tiles *t, const fc_tiles *scalar, int lanes, int
     int32_t index[9] = {0};
     for (int i = 0; i < size * size; i++) offset[i] = i / size * wide + i % size;
     char *x = numbers(n, t->item), *y = numbers(results, t->item);
-    char *want = copy_of(y, results * t->item);
+    char *want = copy_of(y, results * t->item), *cells = copy_of(x, n * t->item);
     fc_windows p = {.taps = size * size, .across = size, .rows = 4, .lanes = lanes, .offset = offset,
                     .index = index, .x_row = 2 * wide, .x_lane = 2, .y_row = lanes + gap, .y_lane = 1};
-    for (int nan = 0; nan < 2; nan++) {
-        if (nan && t->item == 4) ((float *)x)[n / 2] = NAN;
-        else if (nan) ((double *)x)[n / 2] = NAN;
+    for (int row = -1; row < size + 6; row++) {
+        memcpy(x, cells, (size_t)n * t->item);
+        if (row >= 0) put_nan(x, row * wide + (7 * row + 1) % wide, t->item);
+        p.ahead = row % 2 ? 1000 : 0;
         t->max_windows(&p, x, y, NULL);
         scalar->max_windows(&p, x, want, NULL);
         if (memcmp(y, want, (size_t)(results * t->item))) {
@@ -312,7 +320,7 @@ static void check_twos(const fc_tiles *t, const fc_tiles *scalar, int lanes, int
             failures++;
         }
     }
-    free(x), free(y), free(want);
+    free(x), free(y), free(want), free(cells);
 }
 
 static void check_sums(const fc_tiles *t, const fc_tiles *scalar, int lanes)
