@@ -159,13 +159,13 @@ FC_INLINE int max_rows_by_twos(const fc_windows *given, const real *x, real *y, 
     const ptrdiff_t last = single ? 0 : (p.lanes - 1) / group * group;
     const int n = (int)(p.lanes - last), cells = 2 * (n - 1) + size;
     const int low = cells < FC_LEN ? cells : FC_LEN, high = cells - low;
-    const real *const end = p.y_row == p.lanes ? y + p.rows * p.lanes : y;
+    const real *const end = y + p.rows * p.lanes;
     fcm nan = fcv_any_nan(fcv_zero(), fcv_zero());
     for (ptrdiff_t row = p.rows; row > 0; row--) {
         for (ptrdiff_t l = 0; l < last; l += group)
             fcv_store(y + l, max_by_twos(&p, x + 2 * l, size, 2, 1, 0, 0, &nan));
         fcv best = max_by_twos(&p, x + 2 * last, size, vectors, 0, low, high, &nan);
-        if (end - y >= last + FC_LEN) fcv_store(y + last, best);
+        if (p.y_row == p.lanes && end - y >= last + FC_LEN) fcv_store(y + last, best);
         else store_lanes(y + last, 1, best, n);
         x += p.x_row;
         y += p.y_row;
