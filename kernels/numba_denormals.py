@@ -87,8 +87,9 @@ def flushed() -> Iterator[None]:
         yield
         return
     flush, restore = _switches()
-    mode = flush(_BITS)
-    try:
+    mode = flush(0)
+    try:  # before the mode is changed: an interrupt may come behind any call
+        flush(_BITS)
         yield
     finally:
         restore(mode)

@@ -73,7 +73,7 @@ from .numba_tiles import (
 RESULTS = (0, 1, 2, 3)  # of a tile
 ONE, PAIR = (0,), (0, 1)  # vectors beside one another
 # So many numbers in front of the loads memory is asked for, which the processor itself does
-# within pages only: 55×55, 20 MB, 2.0 -> 1.6 ms.  Not if there are no more than a core's own
+# within pages only: 55×55, 20 MB, 2.0 -> 1.6 ms.  Not if x spans no more than a core's own
 # caches hold: 28×28, 1 MB, 73 -> 80 us.
 AHEAD, FAR = 1024, 1 << 18
 PER_CELL = 0.3  # nanoseconds, for the choice of threads
@@ -216,7 +216,7 @@ def rows_by_twos(x, at, pitch, step, window, high, wide, y, to, y_pitch, far):
 
 @helper
 def square_by_twos(rows, columns):
-    """The size of windows for ``plane_by_twos``: 2 or 3; 0 if they are others."""
+    """The size of windows for ``rows_by_twos``: 2 or 3; 0 if they are others."""
     size = columns.taps
     near = rows.dilation == columns.dilation == 1 and columns.step == 2
     inside = rows.first == 0 and (rows.size_out - 1) * rows.step + size <= rows.size_in
@@ -356,8 +356,8 @@ def maximum_of_rows(
     """
     high, wide, spare = rows.size_in, columns.size_in, 2 * lanes_of(x)
     size, far = square_by_twos(rows, columns), count > FAR
-    apart = xs.c != high * xs.h or ys.c != rows.size_out * ys.h
-    piled = size == rows.step and high == rows.size_out * size and not apart
+    close = xs.c == high * xs.h and ys.c == rows.size_out * ys.h
+    piled = close and size == rows.step and high == rows.size_out * size
     room = np.empty(2 * rows.size_out, np.int64)
     taps, begin = pointer(room), pointer(room[rows.size_out :])  # of each row's windows, inside
     for p in range(rows.size_out):
@@ -372,9 +372,10 @@ def maximum_of_rows(
         cells, at, pitch = x, xs.at + n * xs.n + c * xs.c, xs.h
         to = ys.at + n * ys.n + c * ys.c
         planes = min(last - first, channels - c) if piled and not wanted else 1
-        if at + max(0, (planes * high - 1) * pitch) + wide + spare > count:
+        while planes > 0 and at + max(0, (planes * high - 1) * pitch) + wide + spare > count:
+            planes -= 1
+        if planes == 0:
             planes = 1
-        if at + max(0, (high - 1) * pitch) + wide + spare > count:
             for row in range(high):
                 for q in range(0, wide, lanes_of(x)):
                     move(x, at + row * pitch + q, copy, row * wide + q, wide - q)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import types as python_types
@@ -23,6 +24,7 @@ if INTERPRETED:
 
 from fastconv import kernels  # noqa: E402
 from fastconv.kernels import numba_options, numba_tasks, numba_tiles, pool2d_numba  # noqa: E402
+from fastconv.kernels.numba_denormals import flushed  # noqa: E402
 from fastconv.kernels.numba_options import FLAT, INT, REAL, Kernel, flat  # noqa: E402
 from fastconv.kernels.numba_tiles import (  # noqa: E402
     BYTES,
@@ -217,6 +219,24 @@ def test_pooling_of_more_than_caches_hold(kernel, shape, dtype):
     assert x.size > pool2d_numba.FAR
     got, want = (kernels.max_pool2d(x, kernel, stride=2, backend=b) for b in ("numba", "numpy"))
     np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+def test_an_interrupt_leaves_denormals_as_they_were():
+    tiny = np.full(64, 1e-41, np.float32)
+    with flushed():
+        pass
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for i in range(300):
+            with pytest.raises(KeyboardInterrupt):
+                signal.setitimer(signal.ITIMER_REAL, 2e-5 + i % 50 * 1e-6)
+                while True:
+                    with flushed():
+                        pass
+            assert (tiny * np.float32(1) != 0).all()
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 # --- compiling --------------------------------------------------------------------------------

@@ -285,13 +285,16 @@ def test_windows_by_twos_of_any_width(way, height, size, nans, dtype):
 @pytest.mark.parametrize("width", [2, 9, 17, 40])
 @every_way("max_pool2d")
 def test_planes_that_lie_in_one_pile(way, width, gaps, steps, dtype):
-    """Windows that tile planes without a rest may be done as those of one high plane."""
+    """Windows that tile planes without a rest may be done as those of one high plane.
+
+    An image ends such a pile: there are more channels in memory.
+    """
     (x_gap, y_gap), (x_step, y_step) = gaps, steps
     dims = PoolDims.of((2, 5, 24, width), 2)
-    x = integers(0, (*dims.x_shape[:3], width + 2 * x_gap), dtype)
-    x = x[:, :, ::x_step, x_gap : x_gap + width]
-    y = np.full((*dims.y_shape[:3], dims.out_w + 2 * y_gap), 99, dtype)
-    inner = y[:, :, ::y_step, y_gap : y_gap + dims.out_w]
+    x = integers(0, (2, 6, 24, width + 2 * x_gap), dtype)
+    x = x[:, :5, ::x_step, x_gap : x_gap + width]
+    y = np.full((2, 7, 12, dims.out_w + 2 * y_gap), 99, dtype)
+    inner = y[:, 1:6, ::y_step, y_gap : y_gap + dims.out_w]
     way.run(x, inner, None, dims)
     assert_same(inner, expected_max(np.ascontiguousarray(x), dims)[0])
     assert (y == 99).sum() == y.size - inner.size
