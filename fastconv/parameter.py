@@ -31,6 +31,10 @@ def parameter_dtype(who: str, dtype: Any) -> np.dtype[Any]:
     return found
 
 
+def _filters(value: Array) -> Array:
+    return value[:, :, None, None] if value.ndim == 2 else value
+
+
 class Parameter:
     """A trained array and the gradient of the loss with respect to it.
 
@@ -72,17 +76,18 @@ class Parameter:
         return self._value
 
     def prepared(self) -> Array | PreparedWeights:
-        """The value for a prediction, with what the kernels packed of it in earlier ones.
+        """The value for a prediction, with what the kernels packed of it in earlier ones;
+        of a matrix, as that of a 1×1 convolution (O, C, 1, 1).
 
         Just the array, of which nothing is kept, while it could be written to unseen: where
         somebody holds a reference to it or to a view of it, or it is a view itself.
         """
         prepared = self._prepared
         if prepared is None:
-            prepared = self._prepared = PreparedWeights(self._value.view())
+            prepared = self._prepared = PreparedWeights(_filters(self._value).view())
         if self._value.base is not None or sys.getrefcount(self._value) > _OWN_REFERENCES:
             self._prepared = None
-            return self._value
+            return _filters(self._value)
         return prepared
 
     def accumulate(self, grad: Array) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ShapeError
+from .recording import recorded
 
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "output",
     "ready",
     "to_channels_last",
+    "to_rows",
 ]
 
 Array = np.ndarray[Any, Any]
@@ -158,6 +160,19 @@ def to_channels_last(x: Array, dtype: Any = None) -> Array:
     y = channels_last(x.shape, dtype)
     y[...] = x
     return y
+
+
+def to_rows(x: Array, shape: tuple[int, ...]) -> Array:
+    """`x` in C order as `shape`: a view if it lies so, else a copy (which is recorded)."""
+    if x.flags.c_contiguous:
+        return x.reshape(shape)
+    y = np.empty(shape, x.dtype)
+    recorded(_copy)(x, y.reshape(x.shape))
+    return y
+
+
+def _copy(x: Array, y: Array) -> None:
+    y[...] = x
 
 
 def output(

@@ -17,6 +17,7 @@ import numpy as np
 
 from . import winograd
 from .dims import ConvDims, PoolDims
+from .recording import recorded
 
 
 __all__ = [
@@ -60,7 +61,7 @@ class Implementation(NamedTuple):
 
     def load(self) -> Callable[..., None]:
         """The function itself; the backend is imported now, not before."""
-        return _load(self.module, self.function)
+        return recorded(_load(self.module, self.function))
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from ..kernels import ShapeError
-from ..kernels.arrays import Array, to_channels_last
+from ..kernels.arrays import Array, to_channels_last, to_rows
 from .base import Layer, as_real
 
 
@@ -17,7 +17,7 @@ class Flatten(Layer):
 
     def forward(self, x: Array, train: bool = False) -> Array:
         x = as_real("Flatten", "x", x)
-        y = x.reshape(self.output_shape(x.shape))
+        y = to_rows(x, self.output_shape(x.shape))
         if train:
             self._keep(x.shape, y)
         return y

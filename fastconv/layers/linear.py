@@ -71,7 +71,7 @@ class Linear(Layer):
         x = as_real("Linear", "x", x, self.weight.read.dtype)
         shape = self.output_shape(x.shape)
         bias = None if self.bias is None else self.bias.read
-        weight = _images(self.weight.read)
+        weight = _images(self.weight.read) if train else self.weight.prepared()
         y = conv2d(_images(x), weight, bias, activation=activation).reshape(shape)
         if train:
             self._keep(x, y)

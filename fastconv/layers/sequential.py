@@ -10,6 +10,7 @@ import numpy as np
 
 from ..kernels import relu_dx
 from ..kernels.arrays import Array, to_channels_last
+from ..kernels.recording import is_recording
 from ..parameter import Parameter
 from ..summary import Summary, summary
 from .activations import ReLU
@@ -17,6 +18,7 @@ from .base import Layer, as_real
 from .conv import Conv2d
 from .linear import Linear
 from .pooling import MaxPool2d
+from .replay import Replay
 
 
 __all__ = ["Sequential"]
@@ -45,6 +47,8 @@ class Sequential(Layer):
         If something else than a layer is given, or one layer twice.
     """
 
+    _replay: Replay | None = None
+
     def __init__(self, *layers: Layer) -> None:
         self.layers: list[Layer] = []
         for layer in layers:
@@ -67,6 +71,16 @@ class Sequential(Layer):
         self.layers.append(layer)
 
     def forward(self, x: Array, train: bool = False) -> Array:
+        if train or is_recording():
+            return self._forward(x, train)
+        x = np.asarray(x)
+        if self._replay is None or not self._replay.is_of(x):
+            self._replay = Replay(self, x)
+            return self._forward(x, False)
+        y = self._replay(self, x)
+        return self._forward(x, False) if y is None else y
+
+    def _forward(self, x: Array, train: bool) -> Array:
         y = as_real("Sequential", "x", x, self.dtype)
         if y.ndim == 4:
             y = to_channels_last(y)
@@ -130,6 +144,13 @@ class Sequential(Layer):
     def leaves(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         for i, layer in enumerate(self.layers):
             yield from layer.leaves(f"{prefix}.{i}" if prefix else str(i))
+
+    def rows(self) -> Iterator[list[Layer]]:
+        """Its list of layers, and those of the networks in it."""
+        yield self.layers
+        for layer in self.layers:
+            if isinstance(layer, Sequential):
+                yield from layer.rows()
 
     def reseed(self, seeds: np.random.SeedSequence) -> None:
         for layer, own in zip(self.layers, seeds.spawn(len(self.layers)), strict=True):
