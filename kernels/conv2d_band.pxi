@@ -13,16 +13,11 @@ cdef enum:
     TASKS_PER_THREAD = 4
 
 
-cdef struct Axis:
-    Py_ssize_t size_in, size_out, first, step, taps, dilation
-    Py_ssize_t k_first, k_step, out_first, out_step
-
-
 cdef struct Walk:
     const fc_tiles *tiles
     Py_ssize_t item
     View source, result
-    Axis h, w
+    TapAxis h, w
     Py_ssize_t images, groups, cin, cout    # cin, cout: channels of one group
     bint in_place                           # the source is used where it lies
     bint relu
@@ -47,22 +42,29 @@ cdef struct Band:
 
 # ---- geometry ----
 
-cdef int read_axis(object axis, Axis *a) except -1:
+cdef int read_axis(object axis, TapAxis *a) except -1:
     (a.size_in, a.size_out, a.first, a.step, a.taps, a.dilation,
      a.k_first, a.k_step, a.out_first, a.out_step) = axis
     return 0
 
 
-cdef inline Py_ssize_t reach(Axis *a, Py_ssize_t results) noexcept nogil:
+cdef inline void read_geometry(Walk *k, Geometry *g) noexcept:
+    """Sizes and axes of the forward walk."""
+    k.images, k.groups = g.images, g.groups
+    k.cin, k.cout = g.channels // g.groups, g.filters // g.groups
+    k.h, k.w = g.h, g.w
+
+
+cdef inline Py_ssize_t reach(TapAxis *a, Py_ssize_t results) noexcept nogil:
     """How many source positions so many neighbouring results read, gaps included."""
     return (results - 1) * a.step + (a.taps - 1) * a.dilation + 1 if a.taps else 0
 
 
-cdef inline bint inside(Axis *a) noexcept nogil:
+cdef inline bint inside(TapAxis *a) noexcept nogil:
     return a.first >= 0 and a.first + reach(a, a.size_out) <= a.size_in
 
 
-cdef inline void thin(Walk *k, Axis *a, int axis) noexcept nogil:
+cdef inline void thin(Walk *k, TapAxis *a, int axis) noexcept nogil:
     """An axis with one tap, unpadded: every step-th position is a source of its own."""
     if a.taps != 1 or not inside(a):
         return
@@ -148,9 +150,9 @@ cdef Band band_of(Walk *k, Py_ssize_t index) noexcept nogil:
     return b
 
 
-cdef inline Py_ssize_t tasks_wanted() except -1:
+cdef inline Py_ssize_t tasks_wanted(Py_ssize_t work) except -1:
     """Enough tasks that threads end together; one thread needs no more bands than fit."""
-    cdef Py_ssize_t threads = get_num_threads()
+    cdef Py_ssize_t threads = threads_for(work)
     return TASKS_PER_THREAD * threads if threads > 1 else 1
 
 

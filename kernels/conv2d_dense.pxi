@@ -45,19 +45,21 @@ cdef bint dense_matrix(View *v, char **at, Py_ssize_t *row) noexcept:
     return v.step[1] == 1 or v.size[1] == 1
 
 
-cdef bint is_dense(object dims) except -1:
-    return (dims.h == dims.w == dims.kh == dims.kw == dims.groups == 1 and dims.n > 0
-            and dims.pad == ((0, 0), (0, 0)))
+cdef inline bint is_point(TapAxis *a) noexcept:
+    return a.size_in == a.size_out == a.taps == 1 and a.first == 0
 
 
 cdef bint dense(Dense *d, object x, object w, object y, object dims, int writes) except -1:
-    """Whether the arrays are matrices; `writes`: 0 x, 1 w, 2 y."""
+    """Whether it is a linear layer, and the arrays are matrices; `writes`: 0 x, 1 w, 2 y."""
     cdef View view
     cdef bint ready
-    d.tiles, d.item = tiles_of(x), x.dtype.itemsize
-    d.images, d.inputs, d.filters = dims.n, dims.c, dims.k
+    cdef Geometry g = geometry_of(dims)
+    if not (is_point(&g.h) and is_point(&g.w) and g.groups == 1 and g.images > 0):
+        return False
+    d.images, d.inputs, d.filters = g.images, g.channels, g.filters
     d.bias, d.relu = NULL, False
     borrow(x, writes == 0, &view)
+    d.tiles, d.item = tiles_of(&view), view.item
     ready = dense_matrix(&view, &d.x, &d.x_row)
     borrow(w, writes == 1, &view)
     ready = dense_matrix(&view, &d.w, &d.w_row) and ready
@@ -70,9 +72,10 @@ cdef inline Py_ssize_t dense_work(Dense *d) noexcept:
     return d.inputs * d.filters * (4 + d.images) // 32
 
 
-cdef inline Py_ssize_t dense_parts(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t others) except -1:
+cdef inline Py_ssize_t dense_parts(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t others,
+                                   Py_ssize_t work) except -1:
     """A block of `size` in whole units, so that threads have two each of them, and one all."""
-    cdef Py_ssize_t threads = get_num_threads()
+    cdef Py_ssize_t threads = threads_for(work)
     cdef Py_ssize_t wanted = ceil_div(2 * threads if threads > 1 else 1, others)
     return most(ceil_div(ceil_div(size, wanted), unit), 1) * unit
 
@@ -118,7 +121,7 @@ cdef bint dense_forward(object x, object w, object b, object y, object dims, bin
     """y of a linear layer; whether it was one."""
     cdef Dense d
     cdef View bias
-    if not (is_dense(dims) and dense(&d, x, w, y, dims, 2)):
+    if not dense(&d, x, w, y, dims, 2):
         return False
     if d.filters * d.inputs * d.item < PACKED_BYTES:
         return False
@@ -130,7 +133,8 @@ cdef bint dense_forward(object x, object w, object b, object y, object dims, bin
         d.bias = bias.at
     d.image_block = DENSE_IMAGES
     d.filter_block = least(DENSE_FILTERS, dense_parts(d.filters, d.tiles.dot_filters,
-                                                      ceil_div(d.images, DENSE_IMAGES)))
+                                                      ceil_div(d.images, DENSE_IMAGES),
+                                                      dense_work(&d)))
     run(dots_task, &d, ceil_div(d.images, d.image_block) * ceil_div(d.filters, d.filter_block),
         dense_work(&d), least(DENSE_IMAGES, d.images) * DOTS_DEPTH * d.item)
     return True
@@ -194,16 +198,17 @@ cdef bint dense_dx(object dy, object w, object dx, object dims) except -1:
     """dx of a linear layer; whether it was one."""
     cdef Dense d
     cdef Py_ssize_t width
-    if not (is_dense(dims) and dense(&d, dx, w, dy, dims, 0)):
+    if not dense(&d, dx, w, dy, dims, 0):
         return False
     width = d.tiles.vectors * d.tiles.lanes
     d.image_block = DENSE_IMAGES
     if d.images <= SPREAD_IMAGES:
-        d.column_block = least(SPREAD_COLUMNS, dense_parts(d.inputs, width, 1))
+        d.column_block = least(SPREAD_COLUMNS, dense_parts(d.inputs, width, 1, dense_work(&d)))
         run(spread_task, &d, ceil_div(d.inputs, d.column_block), dense_work(&d), 0)
         return True
     d.column_block = least(DX_COLUMNS, dense_parts(d.inputs, width,
-                                                   ceil_div(d.images, DENSE_IMAGES)))
+                                                   ceil_div(d.images, DENSE_IMAGES),
+                                                   dense_work(&d)))
     run(dense_dx_task, &d, ceil_div(d.images, d.image_block) * ceil_div(d.inputs, d.column_block),
         dense_work(&d), DX_DEPTH * d.column_block * d.item)
     return True
@@ -288,13 +293,14 @@ cdef bint dense_dw(object dy, object x, object dw, object dims) except -1:
     """dw of a linear layer; whether it was one."""
     cdef Dense d
     cdef Py_ssize_t width, fits
-    if not (is_dense(dims) and dense(&d, x, dw, dy, dims, 1)):
+    if not dense(&d, x, dw, dy, dims, 1):
         return False
     width = d.tiles.vectors * d.tiles.lanes
     d.image_block = least(d.images, DENSE_IMAGES)
     fits = DENSE_BYTES // (d.image_block * d.item) // width * width
     d.column_block = least(least(fits, DENSE_COLUMNS), ceil_div(d.inputs, width) * width)
-    d.filter_block = dense_parts(d.filters, d.tiles.rows, ceil_div(d.inputs, d.column_block))
+    d.filter_block = dense_parts(d.filters, d.tiles.rows, ceil_div(d.inputs, d.column_block),
+                                 dense_work(&d))
     run(dense_dw_task, &d, ceil_div(d.inputs, d.column_block) * ceil_div(d.filters, d.filter_block),
         dense_work(&d), aligned(d.image_block * d.column_block * d.item)
         + d.image_block * d.tiles.rows * d.item)

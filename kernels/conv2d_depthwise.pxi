@@ -30,7 +30,7 @@ cdef enum:
 
 # One axis of all phases: what they read together.
 cdef struct Hull:
-    Axis *phase
+    TapAxis *phase
     Py_ssize_t phases
     Py_ssize_t first, reach     # source positions of the first result
     Py_ssize_t step, results
@@ -70,7 +70,7 @@ cdef struct PhaseCall:
 
 # ---- geometry ----
 
-cdef void hull_of(Hull *h, Axis *phase, Py_ssize_t phases) noexcept nogil:
+cdef void hull_of(Hull *h, TapAxis *phase, Py_ssize_t phases) noexcept nogil:
     cdef Py_ssize_t i, last = 0
     h.phase, h.phases, h.step = phase, phases, phase[0].step
     h.results = 0
@@ -226,7 +226,7 @@ cdef void lay_depthwise(Depthwise *p) noexcept nogil:
 cdef void lay_offsets(Depthwise *p) noexcept nogil:
     """Where the taps across the tile are: of each phase of the columns, in a gathered row."""
     cdef Py_ssize_t i, j, v, at = 0
-    cdef Axis *a
+    cdef TapAxis *a
     for i in range(p.w.phases):
         a = &p.w.phase[i]
         for j in range(a.taps):
@@ -389,8 +389,8 @@ cdef void by_channel_task(void *context, Py_ssize_t task, void *scratch) noexcep
     cdef Rectangle b = rectangle_of(p, task // p.blocks, task % p.blocks)
     cdef Py_ssize_t r, c, i, lanes = k.groups, width = p.filters.w.size[3]
     cdef const void **table = <const void **>(<char *>scratch + p.at_table)
-    cdef Axis *h
-    cdef Axis *w
+    cdef TapAxis *h
+    cdef TapAxis *w
     cdef fc_depthwise q
     cdef View result = k.result
     if not p.direct:
@@ -463,8 +463,8 @@ cdef void set_calls(Depthwise *p, Rectangle *b, PhaseCall *call) noexcept nogil:
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
     cdef Py_ssize_t r, c, taps
-    cdef Axis *h
-    cdef Axis *w
+    cdef TapAxis *h
+    cdef TapAxis *w
     for r in range(p.h.phases):
         taps = 0
         for c in range(p.w.phases):
@@ -499,14 +499,14 @@ cdef inline void set_offsets(fc_depthwise *q, const Py_ssize_t *offset) noexcept
         q.most_offset = most(q.most_offset, offset[a])
 
 
-cdef void scatter_rows(Depthwise *p, Rectangle *b, Py_ssize_t channel, Axis *h, Py_ssize_t rows,
+cdef void scatter_rows(Depthwise *p, Rectangle *b, Py_ssize_t channel, TapAxis *h, Py_ssize_t rows,
                        char *sums) noexcept nogil:
     """Rows by phase of the column to where they belong; of two phases at once."""
     cdef Walk *k = p.walk
     cdef Py_ssize_t c, columns, even, row = h.out_first + b.row * h.out_step
     cdef Py_ssize_t row_step = h.out_step * k.result.step[2]
     cdef size_t size = p.rows * p.columns * k.item
-    cdef Axis *w = p.w.phase
+    cdef TapAxis *w = p.w.phase
     if p.w.phases == 2 and w.out_step == 2 and k.result.step[3] == 1:
         even = w[1].out_first == 0
         columns = least(2 * b.columns, w[0].size_out + w[1].size_out - 2 * b.column)
@@ -596,14 +596,14 @@ cdef int depthwise_forward(Walk *k, Filters *f, View *bias) except -1:
 cdef int depthwise_dx(Walk *k, Filters *f, object dims) except -1:
     """All phases of dx.  Returns whether they were written."""
     cdef Depthwise p
-    cdef Axis *axes
+    cdef TapAxis *axes
     cdef bint done
     if not depthwise_pays(k) or k.images == 0:
         return False
     phases = dims.dx_phases
     columns = [column for row, column in phases if row is phases[0][0]]
     rows = [row for row, _ in phases[::len(columns)]]
-    axes = <Axis *>malloc((len(rows) + len(columns)) * sizeof(Axis))
+    axes = <TapAxis *>malloc((len(rows) + len(columns)) * sizeof(TapAxis))
     if axes == NULL:
         raise MemoryError("no memory for the phases of dx")
     try:
@@ -790,17 +790,16 @@ cdef int depthwise_dw(object dy, object x, object dw, object dims) except -1:
     cdef Depthwise p
     cdef DepthwiseGradient g
     cdef size_t bytes, offsets
-    k.tiles, k.item = tiles_of(x), x.dtype.itemsize
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
-    if k.images == 0 or k.cin > 1 or not depthwise_pays(&k):
+    cdef Geometry sizes = geometry_of(dims)
+    read_geometry(&k, &sizes)
+    if k.images == 0 or k.cin > 1:
         return False
     borrow(x, False, &k.source)
     borrow(dy, False, &g.dy)
     borrow(dw, True, &f.w)
-    rows, columns = dims.forward_taps
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
+    k.tiles, k.item = tiles_of(&k.source), k.source.item
+    if not depthwise_pays(&k):
+        return False
     k.depth = k.h.taps * k.w.taps
     p.walk, p.filters, g.depthwise = &k, &f, &p
     hull_of(&p.h, &k.h, 1)

@@ -127,15 +127,10 @@ cdef int special_dw(Walk *k, Filters *f) except -1:
 # the images are copied.  To copy w would be less work for more images than filters, but
 # the order of sums, and with it the bits of an image, must not depend on the batch.
 
-def _flat(a):
-    """All but the first axis as channels of a 1×1 plane: a view of what is C-contiguous."""
-    size = a.shape[1] * a.shape[2] * a.shape[3]     # (-1 is ambiguous without an image)
-    return a.reshape(a.shape[0], size, 1, 1)
-
-
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
-    if dims.flattened:
-        x, w, dims = _flat(x), _flat(w), dims.flattened
+    flat = dims.flattened
+    if flat is not None:        # (views of what is C-contiguous)
+        x, w, dims = x.reshape(flat.x_shape), w.reshape(flat.w_shape), flat
     if not dense_forward(x, w, b, y, dims, relu):
         forward(x, w, b, y, dims, relu, prepared)
 
@@ -147,13 +142,14 @@ cdef int _backward(object dy, object w, object dx, object dims) except -1:
 
 
 def conv2d_dx(dy, w, dx, dims):
-    if not dims.flattened:
+    flat = dims.flattened
+    if flat is None:
         _backward(dy, w, dx, dims)
         return
-    flat = _flat(dx if dx.flags.c_contiguous else _np.empty(dx.shape, dx.dtype))
-    _backward(dy, _flat(w), flat, dims.flattened)
-    if not dx.flags.c_contiguous:
-        dx[...] = flat.reshape(dx.shape)
+    whole = dx if dx.flags.c_contiguous else _np.empty(dx.shape, dx.dtype)
+    _backward(dy, w.reshape(flat.w_shape), whole.reshape(flat.x_shape), flat)
+    if whole is not dx:
+        dx[...] = whole
 
 
 cdef int _weights_gradient(object dy, object x, object dw, object dims) except -1:
@@ -165,13 +161,14 @@ cdef int _weights_gradient(object dy, object x, object dw, object dims) except -
 def conv2d_dw(dy, x, dw, dims):
     if depthwise_dw(dy, x, dw, dims):
         return
-    if not dims.flattened:
+    flat = dims.flattened
+    if flat is None:
         _weights_gradient(dy, x, dw, dims)
         return
-    flat = _flat(dw if dw.flags.c_contiguous else _np.empty(dw.shape, dw.dtype))
-    _weights_gradient(dy, _flat(x), flat, dims.flattened)
-    if not dw.flags.c_contiguous:
-        dw[...] = flat.reshape(dw.shape)
+    whole = dw if dw.flags.c_contiguous else _np.empty(dw.shape, dw.dtype)
+    _weights_gradient(dy, x.reshape(flat.x_shape), whole.reshape(flat.w_shape), flat)
+    if whole is not dw:
+        dw[...] = whole
 
 
 # ---- db ----
@@ -221,9 +218,9 @@ cdef inline void set_number(View *v, Py_ssize_t i, Py_ssize_t item, double value
 def conv2d_db(dy, db):
     cdef BiasJob job
     cdef size_t scratch
-    job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
     borrow(dy, False, &job.dy)
     borrow(db, True, &job.db)
+    job.tiles, job.item = tiles_of(&job.dy), job.dy.item
     job.lanes = job.tiles.lanes
     scratch = most(job.lanes, job.dy.size[3]) * sizeof(double)
-    run(sum_channels, &job, ceil_div(job.dy.size[1], job.lanes), dy.size // 4, scratch)
+    run(sum_channels, &job, ceil_div(job.dy.size[1], job.lanes), numbers_of(&job.dy) // 4, scratch)

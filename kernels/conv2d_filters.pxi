@@ -9,44 +9,39 @@ cdef struct Filters:
 cdef int begin_forward(Walk *k, Filters *f, object x, object w, object y, object dims,
                        bint relu) except -1:
     """x and y; filters w[o][c]; the axes of the forward walk."""
-    k.tiles, k.item, k.relu = tiles_of(x), x.dtype.itemsize, relu
+    cdef Geometry g = geometry_of(dims)
     borrow(x, False, &k.source)
     borrow(w, False, &f.w)
     borrow(y, True, &k.result)
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    k.tiles, k.item, k.relu = tiles_of(&k.source), k.source.item, relu
+    read_geometry(k, &g)
     f.in_step, f.out_step, f.group_step = f.w.step[1], f.w.step[0], k.cout * f.w.step[0]
-    rows, columns = dims.forward_taps
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
     return 0
 
 
 cdef int begin_backward(Walk *k, Filters *f, object dy, object w, object dx,
                         object dims) except -1:
     """dx is a walk over dy with filters w[c][o]; its axes are those of a phase."""
-    k.tiles, k.item, k.relu = tiles_of(dy), dy.dtype.itemsize, False
+    cdef Geometry g = geometry_of(dims)
     borrow(dy, False, &k.source)
     borrow(w, False, &f.w)
     borrow(dx, True, &k.result)
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.k // k.groups, dims.c // k.groups
+    k.tiles, k.item, k.relu = tiles_of(&k.source), k.source.item, False
+    read_geometry(k, &g)
+    k.cin, k.cout = k.cout, k.cin
     f.in_step, f.out_step, f.group_step = f.w.step[0], f.w.step[1], k.cin * f.w.step[0]
     return 0
 
 
 cdef int shape_of_walk(Walk *k, object dims, object dtype, bint channels_last) except -1:
     """A forward walk without arrays, to plan and describe it."""
+    cdef Geometry g = geometry_of(dims)
     k.item = dtype.itemsize
     k.tiles = runtime.tiles[k.item == 8]
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    read_geometry(k, &g)
     k.source.at = NULL
-    dense_steps(&k.source, dims.c, dims.h, dims.w, channels_last)
-    dense_steps(&k.result, dims.k, dims.out_h, dims.out_w, channels_last)
-    rows, columns = dims.forward_taps
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
+    dense_steps(&k.source, g.channels, g.h.size_in, g.w.size_in, channels_last)
+    dense_steps(&k.result, g.filters, g.h.size_out, g.w.size_out, channels_last)
     return 0
 
 
@@ -66,8 +61,7 @@ cdef object form_of(object prepared, object name, Walk *k, size_t size, char **a
     If not, the caller fills it, and then keeps it by ``prepared.keep``.
     """
     cdef View view
-    cdef bytes isa = k.tiles.isa        # (a char pointer in a tuple hangs Cython 3.3.1)
-    key = (name, isa)
+    key = (name, <size_t>k.tiles)       # the instruction set and dtype
     form = prepared.forms.get(key)
     made[0] = form is not None
     if form is None:

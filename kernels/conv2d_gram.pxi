@@ -224,20 +224,17 @@ cdef int weights_gradient(object dy, object x, object dw, object dims) except -1
     cdef Walk k
     cdef Gram g
     cdef Filters f
-    k.tiles, k.item = tiles_of(x), x.dtype.itemsize
+    cdef Geometry sizes = geometry_of(dims)
     borrow(x, False, &k.source)
     borrow(dy, False, &g.dy)
     borrow(dw, True, &f.w)
-    k.images, k.groups = dims.n, dims.groups
-    k.cin, k.cout = dims.c // k.groups, dims.k // k.groups
+    k.tiles, k.item = tiles_of(&k.source), k.source.item
+    read_geometry(&k, &sizes)
     if k.images == 0:
         dw[...] = 0
         return 0
     f.in_step, f.out_step, f.group_step = f.w.step[1], f.w.step[0], k.cout * f.w.step[0]
     k.offset = NULL
-    rows, columns = dims.forward_taps
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
     thin(&k, &k.h, 2)
     thin(&k, &k.w, 3)
     set_panels(&k)

@@ -7,7 +7,7 @@ cdef enum:
 
 # One phase of dx's stride: some taps, from value `first` of the depth on.
 cdef struct Phase:
-    Axis h, w
+    TapAxis h, w
     Py_ssize_t first
 
 
@@ -92,7 +92,7 @@ cdef inline Py_ssize_t some_windows(Walk *k, Filters *f) noexcept nogil:
     return least(SOME_WINDOWS, k.cin) if f.in_step == window_of(f) else 1
 
 
-cdef void move_taps(PackJob *job, Axis *h, Axis *w, Py_ssize_t width, char *panel,
+cdef void move_taps(PackJob *job, TapAxis *h, TapAxis *w, Py_ssize_t width, char *panel,
                     char *windows) noexcept nogil:
     """The taps of one channel between the panel (at that channel) and its window."""
     cdef Walk *k = job.walk

@@ -233,10 +233,15 @@ cdef int place_filters(Planes *p) except -1:
     return 0
 
 
+cdef inline Py_ssize_t planes_work(Walk *k) noexcept:
+    """In about nanoseconds."""
+    return k.images * k.h.size_out * k.w.size_out * k.groups * k.cout * k.depth // 16
+
+
 cdef void cut_planes(Planes *p) except *:
     """Bands that fit and suffice for the threads."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t wanted = tasks_wanted()
+    cdef Py_ssize_t wanted = tasks_wanted(planes_work(k))
     p.rows = k.h.size_out
     while p.rows > 1 and (plane_bytes(k, p.rows) > BAND_BYTES
                           or (k.images * k.groups * ceil_div(k.h.size_out, p.rows) < wanted
@@ -271,7 +276,6 @@ cdef inline Py_ssize_t plane_offset(Planes *p, Py_ssize_t d) noexcept nogil:
 
 cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
     cdef Planes p
-    cdef Py_ssize_t work = k.images * k.h.size_out * k.w.size_out * k.groups * k.cout
     cdef Py_ssize_t d
     p.walk, p.filters, p.packed = k, f, NULL
     p.w_offset = <Py_ssize_t *>malloc(k.depth * sizeof(Py_ssize_t))
@@ -284,7 +288,7 @@ cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
             p.w_offset[d] = plane_offset(&p, d)
         if bias != NULL:
             pack_bias(k, bias)
-        run(planes_task, &p, k.images * k.groups * p.bands, work * k.depth // 16, p.scratch)
+        run(planes_task, &p, k.images * k.groups * p.bands, planes_work(k), p.scratch)
     finally:
         free(p.packed)
         free(p.w_offset)

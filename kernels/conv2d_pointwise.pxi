@@ -30,7 +30,7 @@ cdef bint points_pay(Walk *k, Filters *f) noexcept:
     return dy.step[3] == 1 and dy.step[2] == k.w.size_out
 
 
-cdef void cut_points(Points *p) except *:
+cdef void cut_points(Points *p, Py_ssize_t work) except *:
     """Parts of pixels by size alone; blocks so that threads have some each: of channels first,
     as x is packed again for each block of filters."""
     cdef Walk *k = p.walk
@@ -39,10 +39,10 @@ cdef void cut_points(Points *p) except *:
     p.pixels = ceil_div(plane, ceil_div(plane, POINT_PIXELS))
     p.images = most(1, least(k.images, POINT_PIXELS // plane))
     fits = POINT_BYTES // (p.pixels * p.images * k.item) // width * width
-    p.channels = least(fits, dense_parts(k.cin, width, k.groups))
+    p.channels = least(fits, dense_parts(k.cin, width, k.groups, work))
     p.channels = ceil_div(ceil_div(k.cin, ceil_div(k.cin, p.channels)), width) * width
     p.channel_blocks = ceil_div(k.cin, p.channels)
-    p.cout = dense_parts(k.cout, k.tiles.rows, k.groups * p.channel_blocks)
+    p.cout = dense_parts(k.cout, k.tiles.rows, k.groups * p.channel_blocks, work)
     p.filter_blocks = ceil_div(k.cout, p.cout)
     p.at_panels = aligned(p.images * sizeof(Py_ssize_t))
 
@@ -138,9 +138,10 @@ cdef void points_task(void *context, Py_ssize_t task, void *scratch) noexcept no
 
 cdef int points_gradient(Walk *k, Filters *f) except -1:
     cdef Points p
-    cdef Py_ssize_t work = k.images * k.h.size_out * k.w.size_out * k.groups * k.cin
+    cdef Py_ssize_t work = (k.images * k.h.size_out * k.w.size_out * k.groups * k.cin
+                            * k.cout // 32)
     p.walk, p.filters = k, f
-    cut_points(&p)
-    run(points_task, &p, k.groups * p.channel_blocks * p.filter_blocks, work * k.cout // 32,
+    cut_points(&p, work)
+    run(points_task, &p, k.groups * p.channel_blocks * p.filter_blocks, work,
         p.at_panels + p.images * p.pixels * p.channels * k.item)
     return 0

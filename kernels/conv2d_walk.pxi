@@ -139,25 +139,28 @@ cdef void lay_scratch(Walk *k) noexcept:
     k.scratch = k.at_sums + aligned(pixels * k.panel * k.item)
 
 
+cdef inline Py_ssize_t work_of(Walk *k) noexcept:
+    """In about nanoseconds."""
+    return (k.images * k.h.size_out * k.w.size_out * k.groups * k.depth
+            * k.panels * k.panel // 32)
+
+
 cdef void plan(Walk *k) except *:
     """Cut the result into bands, and the panels of each where bands are few."""
-    cdef Py_ssize_t wanted = tasks_wanted()
+    cdef Py_ssize_t wanted = tasks_wanted(work_of(k))
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
     cut_bands(k, most_pixels(k), BAND_BYTES, wanted)
     k.chunks = least(k.panels, ceil_div(wanted, bands_of(k)))
     lay_scratch(k)
 
 
-cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
-              object prepared, Together *all=NULL, Py_ssize_t phase=0) except -1:
+cdef int walk(Walk *k, Filters *f, View *bias, object prepared, Together *all=NULL,
+              Py_ssize_t phase=0) except -1:
     """Pack the filters, cut the result into bands, do them; or a phase of all packed together."""
-    cdef Py_ssize_t work
     cdef size_t packed_bytes
     cdef char *taken = NULL
     k.packed = k.bias = NULL
     k.offset = NULL
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
     if k.images * k.h.size_out * k.w.size_out == 0:
         return 0
     thin(k, &k.h, 2)
@@ -166,7 +169,6 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
     if special_walk(k, f, bias):
         return 0
     plan(k)
-    work = bands_of(k) * k.rows * k.columns * k.depth * k.panels * k.panel // 32
     packed_bytes = k.groups * k.group_size * k.item + 64
     try:
         lay_rows(k)
@@ -180,7 +182,7 @@ cdef int walk(Walk *k, Filters *f, object rows, object columns, View *bias,
             pack(k, f, k.packed, False)
         if bias != NULL:
             pack_bias(k, bias)
-        run(band_task, k, bands_of(k) * k.chunks, work, k.scratch)
+        run(band_task, k, bands_of(k) * k.chunks, work_of(k), k.scratch)
     finally:
         if taken != NULL:
             runtime.give(taken, packed_bytes)
@@ -195,7 +197,7 @@ cdef object keep_packed(Walk *k, Filters *f, object prepared, size_t bytes):
     Returns its memory, to be held while it is read: another thread may replace what is kept.
     """
     cdef bint made
-    key, form = form_of(prepared, f"panels of {k.panel}", k, bytes, &k.packed, &made)
+    key, form = form_of(prepared, k.panel, k, bytes, &k.packed, &made)
     if not made:
         pack(k, f, k.packed, False)
         prepared.keep(key, form)
@@ -234,8 +236,7 @@ cdef int forward(object x, object w, object b, object y, object dims, bint relu,
     begin_forward(&k, &f, x, w, y, dims, relu)
     if b is not None:
         borrow(b, False, &bias)
-    rows, columns = dims.forward_taps
-    return walk(&k, &f, rows, columns, &bias if b is not None else NULL, prepared)
+    return walk(&k, &f, &bias if b is not None else NULL, prepared)
 
 
 cdef int backward(object dy, object w, object dx, object dims) except -1:
@@ -255,7 +256,9 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
         return 0
     for rows, columns in phases:
         k.source = source       # (the walk before may have thinned it)
-        walk(&k, &f, rows, columns, NULL, None)
+        read_axis(rows, &k.h)
+        read_axis(columns, &k.w)
+        walk(&k, &f, NULL, None)
     return 0
 
 
@@ -276,7 +279,8 @@ cdef int walk_phases(Walk *k, Filters *f, list phases) except -1:
             all.depth += all.phase[i].h.taps * all.phase[i].w.taps * k.cin
         for i in range(all.count):
             one = k[0]
-            walk(&one, f, phases[i][0], phases[i][1], NULL, None, &all, i)
+            one.h, one.w = all.phase[i].h, all.phase[i].w
+            walk(&one, f, NULL, None, &all, i)
     finally:
         if all.packed != NULL:
             runtime.give(all.packed, all.bytes)

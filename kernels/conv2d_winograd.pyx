@@ -300,7 +300,7 @@ cdef void winograd_task(void *context, Py_ssize_t index, void *scratch) noexcept
 
 # ---- the whole ----
 
-cdef void tile_axis(Axis *a, Py_ssize_t m, Py_ssize_t n) noexcept:
+cdef void tile_axis(TapAxis *a, Py_ssize_t m, Py_ssize_t n) noexcept:
     """The axis as tiles see it: results m apart, each of n neighbouring cells."""
     a.size_out, a.step, a.taps = ceil_div(a.size_out, m), m, n
 

@@ -237,8 +237,8 @@ def conv2d_dw(dy, x, dw, dims, Py_ssize_t n=0):
     winograd_dw(&g)
 
 
-cdef Axis grads_axis(Axis *tiles, Py_ssize_t size, Py_ssize_t m) noexcept:
+cdef TapAxis grads_axis(TapAxis *tiles, Py_ssize_t size, Py_ssize_t m) noexcept:
     """The same tiles over dy: m cells each, side by side."""
-    cdef Axis a = tiles[0]
+    cdef TapAxis a = tiles[0]
     a.size_in, a.first, a.taps = size, 0, m
     return a

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 import re
+import struct
 from dataclasses import InitVar, dataclass
 from functools import cached_property, lru_cache
 from math import gcd, prod
@@ -55,6 +56,12 @@ class TapAxis(NamedTuple):
     k_step: int
     out_first: int
     out_step: int
+
+
+def _words(dims: ConvDims | PoolDims, filters: int, groups: int) -> bytes:
+    """The sizes and axes of the forward walk as the compiled kernels read them."""
+    rows, columns = dims.forward_taps
+    return struct.pack("24n", dims.n, dims.c, filters, groups, *rows, *columns)
 
 
 def _plain(options: tuple[object, ...]) -> bool:
@@ -280,6 +287,10 @@ class ConvDims:
     def forward_taps(self) -> tuple[TapAxis, TapAxis]:
         """The rows' and the columns' walk of the forward convolution."""
         return _forward_axis(self, 0), _forward_axis(self, 1)
+
+    @cached_property
+    def words(self) -> bytes:
+        return _words(self, self.k, self.groups)
 
     @cached_property
     def dx_phases(self) -> tuple[tuple[TapAxis, TapAxis], ...]:
@@ -514,6 +525,10 @@ class PoolDims:
     def forward_taps(self) -> tuple[TapAxis, TapAxis]:
         """The rows' and the columns' walk; there are no weights."""
         return _forward_axis(self, 0), _forward_axis(self, 1)
+
+    @cached_property
+    def words(self) -> bytes:
+        return _words(self, self.c, self.c)
 
     def starts(self, axis: int) -> range:
         """Where the window of each result begins (negative: in the padding)."""

@@ -49,9 +49,13 @@ cdef void block_task(void *context, Py_ssize_t task, void *scratch) noexcept nog
         job.tiles.dropout(n, job.a + at, job.b + at, job.y + at, job.p)
 
 
+cdef inline const fc_tiles *tiles_for(object array):
+    return runtime.tiles[array.itemsize == 8]
+
+
 cdef int each(Function function, object a, object b, object y, double p) except -1:
     cdef Job job
-    job.tiles, job.function, job.p = tiles_of(a), function, p
+    job.tiles, job.function, job.p = tiles_for(a), function, p
     job.size = a.size
     job.a, job.y = memory_of(a), memory_of(y, True)
     job.b = NULL if b is None else memory_of(b)
@@ -93,7 +97,7 @@ cdef void loss_task(void *context, Py_ssize_t task, void *scratch) noexcept nogi
 
 def softmax_cross_entropy(scores, labels, dscores, losses):
     cdef LossJob job
-    job.tiles = tiles_of(scores)
+    job.tiles = tiles_for(scores)
     job.rows, job.classes = scores.shape
     job.together = most(1, BLOCK // 4 // job.classes)
     job.scores, job.dscores = memory_of(scores), memory_of(dscores, True)
@@ -159,7 +163,7 @@ def sgd_update(ws, grads, velocities, double lr, double momentum, bint nesterov,
     cdef Py_ssize_t tasks, size, count = len(ws)
     if count == 0:
         return
-    job.tiles = tiles_of(ws[0])
+    job.tiles = tiles_for(ws[0])
     job.settings = fc_sgd(lr, momentum, l2, l1, nesterov)
     job.max_norm = 0 if max_norm is None else max_norm
     job.pieces = <Piece *>malloc(count * sizeof(Piece))

@@ -62,9 +62,9 @@ cdef int normalise(Job *job, object x, object dy, object y, Py_ssize_t size, dou
                    double beta, double k) except -1:
     cdef bint whole
     cdef size_t bordered
-    job.tiles, job.item = tiles_of(x), x.dtype.itemsize
     borrow(x, False, &job.x)
     borrow(y, True, &job.y)
+    job.tiles, job.item = tiles_of(&job.x), job.x.item
     whole = in_one_piece(&job.x) and in_one_piece(&job.y)
     job.gradient = dy is not None
     if job.gradient:

@@ -38,17 +38,20 @@ cdef struct Job:
     Py_ssize_t units, units_per_task, rows, row_parts
 
 
-cdef Axis axis_of(object taps):
-    """From a TapAxis."""
-    cdef Axis a
-    a.size, a.out, a.pad = taps[0], taps[1], -<Py_ssize_t>taps[2]
-    a.stride, a.kernel, a.dilation = taps[3], taps[4], taps[5]
-    return a
+cdef void read_geometry(Job *job, Geometry *g) noexcept:
+    job.images, job.channels = g.images, g.channels
+    read_axis(&job.h, &g.h)
+    read_axis(&job.w, &g.w)
 
 
-cdef void cut_tasks(Job *job, Py_ssize_t rows, Py_ssize_t columns) except *:
+cdef void read_axis(Axis *a, TapAxis *taps) noexcept:
+    a.size, a.out, a.pad = taps.size_in, taps.size_out, -taps.first
+    a.stride, a.kernel, a.dilation = taps.step, taps.taps, taps.dilation
+
+
+cdef void cut_tasks(Job *job, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t work) except *:
     """Planes (or images) in tasks of a useful size; parts of a plane where there are few."""
-    cdef Py_ssize_t wanted = TASKS_PER_THREAD * get_num_threads()
+    cdef Py_ssize_t wanted = TASKS_PER_THREAD * threads_for(work)
     job.units = job.images if job.by_channel else job.images * job.channels
     job.units_per_task = 1
     if not job.by_channel:
@@ -307,29 +310,29 @@ cdef size_t block_bytes(Job *job) noexcept:
 
 
 cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
-    cdef Py_ssize_t taps = dims.kh * dims.kw
+    cdef Geometry g = geometry_of(dims)
+    cdef Py_ssize_t taps = g.h.taps * g.w.taps, work
     cdef size_t tap_bytes = taps * (sizeof(Py_ssize_t) + sizeof(int32_t))
-    job.tiles, job.item = tiles_of(x), x.dtype.itemsize
+    read_geometry(job, &g)
     borrow(x, False, &job.x)
     borrow(y, True, &job.y)
+    job.tiles, job.item = tiles_of(&job.x), job.x.item
+    work = numbers_of(&job.y) * taps // 4
     job.indexed = indices is not None
     memset(&job.index, 0, sizeof(View))
     if job.indexed:
         borrow(indices, True, &job.index)
-    rows, columns = dims.forward_taps
-    job.h, job.w = axis_of(rows), axis_of(columns)
-    job.images, job.channels = dims.n, dims.c
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
-    job.far = x.size > FAR
+    job.far = numbers_of(&job.x) > FAR
     if job.images == 0:
         return 0
     merge_images(job)
     pile_planes(job)
     if blocks_pay(job):
         return run(block_task, job, job.images * ceil_div(job.channels, job.tiles.lanes),
-                   y.size * taps // 4, block_bytes(job) + tap_bytes)
-    cut_tasks(job, job.h.out, job.w.out)
-    return run(pool_task, job, tasks_of(job), y.size * taps // 4, tap_bytes)
+                   work, block_bytes(job) + tap_bytes)
+    cut_tasks(job, job.h.out, job.w.out, work)
+    return run(pool_task, job, tasks_of(job), work, tap_bytes)
 
 
 def max_pool2d(x, y, indices, dims):
@@ -456,17 +459,18 @@ cdef void set_divisors(Job *job) noexcept:
 
 def avg_pool2d_dx(dy, dx, dims, bint include_pad):
     cdef Job job
+    cdef Geometry g = geometry_of(dims)
     cdef size_t scratch
-    job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
+    cdef Py_ssize_t work
+    read_geometry(&job, &g)
     borrow(dx, True, &job.x)
     borrow(dy, False, &job.y)
-    rows, columns = dims.forward_taps
-    job.h, job.w = axis_of(rows), axis_of(columns)
-    job.images, job.channels = dims.n, dims.c
+    job.tiles, job.item = tiles_of(&job.x), job.x.item
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
     if job.images == 0:
         return
-    cut_tasks(&job, job.h.size, job.w.size)
+    work = numbers_of(&job.y) * job.h.kernel * job.w.kernel // 2
+    cut_tasks(&job, job.h.size, job.w.size, work)
     # whole vectors of windows that begin in a row; after them and before them none
     job.share_columns = ceil_div((job.w.size - 1 + job.w.pad) // job.w.stride + 1,
                                  job.tiles.lanes) * job.tiles.lanes
@@ -479,7 +483,7 @@ def avg_pool2d_dx(dy, dx, dims, bint include_pad):
         if job.divisors == NULL:
             raise MemoryError("no memory for the windows' widths")
         set_divisors(&job)
-        run(share_task, &job, tasks_of(&job), dy.size * dims.kh * dims.kw // 2, scratch)
+        run(share_task, &job, tasks_of(&job), work, scratch)
     finally:
         free(job.heights)
         free(job.divisors)
@@ -527,21 +531,23 @@ cdef void scatter_task(void *context, Py_ssize_t task, void *scratch) noexcept n
 def max_pool2d_dx(dy, indices, dx):
     """The flat indices need planes of dx with one step from cell to cell."""
     cdef Job job
+    cdef Py_ssize_t work
     borrow(dx, True, &job.x)
     if job.x.step[2] != job.x.size[3] * job.x.step[3]:
         whole = dx.copy()
         max_pool2d_dx(dy, indices, whole)
         dx[...] = whole
         return
-    job.tiles, job.item = tiles_of(dy), dy.dtype.itemsize
+    job.tiles, job.item = tiles_of(&job.x), job.x.item
     borrow(dy, False, &job.y)
     borrow(indices, False, &job.index)
     job.images, job.channels = job.x.size[0], job.x.size[1]
     job.h.size, job.w.size = job.x.size[2], job.x.size[3]
     job.h.out, job.w.out = job.y.size[2], job.y.size[3]
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
-    if dx.size == 0:
+    work = numbers_of(&job.x) // 4 + numbers_of(&job.y)
+    if work == 0:
         return
     # parts are of channels here, not of rows: a row's indices may lie anywhere in the plane
-    cut_tasks(&job, job.channels if job.by_channel else 1, job.h.size * job.w.size)
-    run(scatter_task, &job, tasks_of(&job), dx.size // 4 + dy.size, 0)
+    cut_tasks(&job, job.channels if job.by_channel else 1, job.h.size * job.w.size, work)
+    run(scatter_task, &job, tasks_of(&job), work, 0)
