@@ -44,7 +44,7 @@ def conv2d(
         Any strides.  Integers and booleans become floats, float16 is computed in float32.
     w : array (O, C/groups, KH, KW), or PreparedWeights
         With the latter, what a kernel packs of them is kept for the next call.
-    b : array (O,), optional
+    b : array (O,) or PreparedWeights, optional
     stride, dilation : int or (int, int)
     padding : int, (ph, pw), ((top, bottom), (left, right)), "valid", "same" or "same_lower"
         "same" makes ceil(size / stride) results, with the odd cell of padding at the
@@ -87,6 +87,8 @@ def conv2d(
     prepared = None
     if type(w) is PreparedWeights:
         prepared, w = w, w.array
+    if type(b) is PreparedWeights:
+        b = b.array
     dtype = ready(x, w, b)
     if dtype is None:
         (x, w, b), dtype = as_inputs("conv2d", x=x, w=w, b=b)

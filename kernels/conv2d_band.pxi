@@ -28,6 +28,8 @@ cdef struct Walk:
     # depth each
     Py_ssize_t depth, panel, panels, group_size, whole_depth, first_depth
     char *packed
+    char *taken                             # what `packed` points to, unless others keep it
+    size_t taken_bytes
     char *bias
     # bands: rows × columns of results
     Py_ssize_t rows, columns, row_bands, column_bands, chunks

@@ -117,11 +117,11 @@ cdef void dots_task(void *context, Py_ssize_t task, void *scratch) noexcept nogi
         first += together
 
 
-cdef bint dense_forward(object x, object w, object b, object y, object dims, bint relu) except -1:
-    """y of a linear layer; whether it was one."""
-    cdef Dense d
+cdef bint begin_dots(Dense *d, object x, object w, object b, object y, object dims,
+                     bint relu) except -1:
+    """Whether it is a linear layer of many weights; then how it is cut."""
     cdef View bias
-    if not dense(&d, x, w, y, dims, 2):
+    if not dense(d, x, w, y, dims, 2):
         return False
     if d.filters * d.inputs * d.item < PACKED_BYTES:
         return False
@@ -134,9 +134,24 @@ cdef bint dense_forward(object x, object w, object b, object y, object dims, bin
     d.image_block = DENSE_IMAGES
     d.filter_block = least(DENSE_FILTERS, dense_parts(d.filters, d.tiles.dot_filters,
                                                       ceil_div(d.images, DENSE_IMAGES),
-                                                      dense_work(&d)))
-    run(dots_task, &d, ceil_div(d.images, d.image_block) * ceil_div(d.filters, d.filter_block),
-        dense_work(&d), least(DENSE_IMAGES, d.images) * DOTS_DEPTH * d.item)
+                                                      dense_work(d)))
+    return True
+
+
+cdef inline Py_ssize_t dots_tasks(Dense *d) noexcept:
+    return ceil_div(d.images, d.image_block) * ceil_div(d.filters, d.filter_block)
+
+
+cdef inline size_t dots_scratch(Dense *d) noexcept:
+    return least(DENSE_IMAGES, d.images) * DOTS_DEPTH * d.item
+
+
+cdef bint dense_forward(object x, object w, object b, object y, object dims, bint relu) except -1:
+    """y of a linear layer; whether it was one."""
+    cdef Dense d
+    if not begin_dots(&d, x, w, b, y, dims, relu):
+        return False
+    run(dots_task, &d, dots_tasks(&d), dense_work(&d), dots_scratch(&d))
     return True
 
 

@@ -5,11 +5,12 @@ are offsets from there, the same for all pixels.  A row of the window over neigh
 columns is one run of KW·C numbers, so first layers with few channels have long runs too.
 """
 
-__all__ = ["conv2d", "conv2d_db", "conv2d_dw", "conv2d_dx", "describe"]
+__all__ = ["conv2d", "conv2d_again", "conv2d_db", "conv2d_dw", "conv2d_dx", "describe"]
 
 import numpy as _np
 
 include "conv2d_band.pxi"
+include "step.pxi"
 include "conv2d_filters.pxi"
 include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
@@ -133,6 +134,69 @@ def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
         x, w, dims = x.reshape(flat.x_shape), w.reshape(flat.w_shape), flat
     if not dense_forward(x, w, b, y, dims, relu):
         forward(x, w, b, y, dims, relu, prepared)
+
+
+# ---- the same forward call again and again ----
+
+cdef struct Kept:
+    Walk walk
+    Filters filters
+    Planes planes
+    Dense dense
+
+
+cdef void release_kept(void *memory) noexcept:
+    cdef Kept *kept = <Kept *>memory
+    if kept.planes.walk != NULL:
+        end_planes(&kept.planes)
+    end_walk(&kept.walk)
+
+
+cdef object keep_walk(Step step, Kept *kept, object b, object prepared):
+    """Planes or bands.  Returns what must be held; None, and no task, where channels are alone."""
+    cdef Walk *k = &kept.walk
+    cdef View bias
+    cdef View *at = NULL
+    held = None
+    if b is not None:
+        borrow(b, False, &bias)
+        at = &bias
+    thin(k, &k.h, 2)
+    thin(k, &k.w, 3)
+    set_panels(k)
+    if depthwise_pays(k):
+        return None
+    if planar_pays(k):
+        begin_planes(&kept.planes, k, &kept.filters, at)
+        step.do(planes_task, &kept.planes, k.images * k.groups * kept.planes.bands,
+                planes_work(k), kept.planes.scratch)
+    else:
+        held = begin_walk(k, &kept.filters, at, prepared, NULL, 0)
+        step.do(band_task, k, bands_of(k) * k.chunks, work_of(k), k.scratch)
+    return held
+
+
+def conv2d_again(x, w, b, y, dims, bint relu=False, prepared=None):
+    """The call as a Step, for other numbers in x; None where that is not to be had."""
+    cdef Step step = Step()
+    cdef Kept *kept = <Kept *>step.own(sizeof(Kept), release_kept)
+    cdef Dense *d = &kept.dense
+    given = w                   # (not a view of it, by which Parameter would be outnumbered)
+    flat = dims.flattened
+    if flat is not None:
+        lying = x.reshape(flat.x_shape)
+        if not x.flags.c_contiguous:
+            step.copied = lying.reshape(x.shape), x
+        x, w, dims = lying, w.reshape(flat.w_shape), flat
+    if dims.n == 0:
+        return None
+    if begin_dots(d, x, w, b, y, dims, relu):
+        step.held = x, given, b, y
+        step.do(dots_task, d, dots_tasks(d), dense_work(d), dots_scratch(d))
+        return step
+    begin_forward(&kept.walk, &kept.filters, x, w, y, dims, relu)
+    step.held = x, given, b, y, keep_walk(step, kept, b, prepared)
+    return step if step.task != NULL else None
 
 
 cdef int _backward(object dy, object w, object dx, object dims) except -1:

@@ -274,24 +274,34 @@ cdef inline Py_ssize_t plane_offset(Planes *p, Py_ssize_t d) noexcept nogil:
             + j % k.w.step * p.phase + j // k.w.step)
 
 
-cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
-    cdef Planes p
+cdef int begin_planes(Planes *p, Walk *k, Filters *f, View *bias) except -1:
+    """Cut planes, place filters; `end_planes` has to follow in any case."""
     cdef Py_ssize_t d
     p.walk, p.filters, p.packed = k, f, NULL
     p.w_offset = <Py_ssize_t *>malloc(k.depth * sizeof(Py_ssize_t))
+    if p.w_offset == NULL:
+        raise MemoryError("no memory for the offsets of a kernel's taps")
+    place_filters(p)
+    cut_planes(p)
+    for d in range(k.depth):
+        p.w_offset[d] = plane_offset(p, d)
+    if bias != NULL:
+        pack_bias(k, bias)
+    return 0
+
+
+cdef void end_planes(Planes *p) noexcept:
+    free(p.packed)
+    free(p.w_offset)
+    free(p.walk.bias)
+    p.walk.bias = NULL
+
+
+cdef int planar_walk(Walk *k, Filters *f, View *bias) except -1:
+    cdef Planes p
     try:
-        if p.w_offset == NULL:
-            raise MemoryError("no memory for the offsets of a kernel's taps")
-        place_filters(&p)
-        cut_planes(&p)
-        for d in range(k.depth):
-            p.w_offset[d] = plane_offset(&p, d)
-        if bias != NULL:
-            pack_bias(k, bias)
+        begin_planes(&p, k, f, bias)
         run(planes_task, &p, k.images * k.groups * p.bands, planes_work(k), p.scratch)
     finally:
-        free(p.packed)
-        free(p.w_offset)
-        free(k.bias)
-        k.bias = NULL
+        end_planes(&p)
     return 0

@@ -154,12 +154,40 @@ cdef void plan(Walk *k) except *:
     lay_scratch(k)
 
 
+cdef object begin_walk(Walk *k, Filters *f, View *bias, object prepared, Together *all,
+                       Py_ssize_t phase):
+    """Cut the result into bands, pack the filters, or a phase of all packed together.
+
+    Returns what must be held until `end_walk`, which has to follow in any case.
+    """
+    cdef size_t packed_bytes = k.groups * k.group_size * k.item + 64
+    held = None
+    plan(k)
+    lay_rows(k)
+    if prepared is not None:
+        held = keep_packed(k, f, prepared, packed_bytes)
+    elif all != NULL:
+        pack_together(k, f, all, phase)
+    else:
+        k.taken, k.taken_bytes = take(packed_bytes), packed_bytes
+        k.packed = k.taken
+        pack(k, f, k.packed, False)
+    if bias != NULL:
+        pack_bias(k, bias)
+    return held
+
+
+cdef void end_walk(Walk *k) noexcept:
+    if k.taken != NULL:
+        runtime.give(k.taken, k.taken_bytes)
+    free(k.bias)
+    free(k.offset)
+
+
 cdef int walk(Walk *k, Filters *f, View *bias, object prepared, Together *all=NULL,
               Py_ssize_t phase=0) except -1:
-    """Pack the filters, cut the result into bands, do them; or a phase of all packed together."""
-    cdef size_t packed_bytes
-    cdef char *taken = NULL
-    k.packed = k.bias = NULL
+    """A walk over sources and axes that are set."""
+    k.packed = k.taken = k.bias = NULL
     k.offset = NULL
     if k.images * k.h.size_out * k.w.size_out == 0:
         return 0
@@ -168,26 +196,11 @@ cdef int walk(Walk *k, Filters *f, View *bias, object prepared, Together *all=NU
     set_panels(k)
     if special_walk(k, f, bias):
         return 0
-    plan(k)
-    packed_bytes = k.groups * k.group_size * k.item + 64
     try:
-        lay_rows(k)
-        if prepared is not None:
-            kept = keep_packed(k, f, prepared, packed_bytes)  # no-cython-lint: held while read
-        elif all != NULL:
-            pack_together(k, f, all, phase)
-        else:
-            taken = take(packed_bytes)
-            k.packed = taken
-            pack(k, f, k.packed, False)
-        if bias != NULL:
-            pack_bias(k, bias)
+        held = begin_walk(k, f, bias, prepared, all, phase)  # no-cython-lint: held while read
         run(band_task, k, bands_of(k) * k.chunks, work_of(k), k.scratch)
     finally:
-        if taken != NULL:
-            runtime.give(taken, packed_bytes)
-        free(k.bias)
-        free(k.offset)
+        end_walk(k)
     return 0
 
 

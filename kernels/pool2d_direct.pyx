@@ -5,9 +5,10 @@ of a row: both are the same tile function with other steps.  Windows that reach 
 edge have fewer taps and, in a row, come one at a time; those inside share their taps.
 """
 
-__all__ = ["avg_pool2d", "avg_pool2d_dx", "max_pool2d", "max_pool2d_dx"]
+__all__ = ["avg_pool2d", "avg_pool2d_dx", "max_pool2d", "max_pool2d_again", "max_pool2d_dx"]
 
 include "common.pxi"
+include "step.pxi"
 
 cdef enum:
     RESULTS_PER_TASK = 4096
@@ -36,6 +37,8 @@ cdef struct Job:
     Py_ssize_t share_columns
     # a task: some rows of one image (by_channel), or of some planes
     Py_ssize_t units, units_per_task, rows, row_parts
+    Py_ssize_t tasks, work
+    size_t scratch
 
 
 cdef void read_geometry(Job *job, Geometry *g) noexcept:
@@ -309,15 +312,16 @@ cdef size_t block_bytes(Job *job) noexcept:
     return job.tiles.lanes * ((cells + results) * job.item + results * sizeof(int32_t))
 
 
-cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
+cdef fc_task begin_pool(Job *job, object x, object y, object indices, object dims) except? NULL:
+    """How it is cut into tasks; NULL without an image."""
     cdef Geometry g = geometry_of(dims)
-    cdef Py_ssize_t taps = g.h.taps * g.w.taps, work
-    cdef size_t tap_bytes = taps * (sizeof(Py_ssize_t) + sizeof(int32_t))
+    cdef Py_ssize_t taps = g.h.taps * g.w.taps
     read_geometry(job, &g)
     borrow(x, False, &job.x)
     borrow(y, True, &job.y)
     job.tiles, job.item = tiles_of(&job.x), job.x.item
-    work = numbers_of(&job.y) * taps // 4
+    job.work = numbers_of(&job.y) * taps // 4
+    job.scratch = taps * (sizeof(Py_ssize_t) + sizeof(int32_t))
     job.indexed = indices is not None
     memset(&job.index, 0, sizeof(View))
     if job.indexed:
@@ -325,20 +329,37 @@ cdef int pool(Job *job, object x, object y, object indices, object dims) except 
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
     job.far = numbers_of(&job.x) > FAR
     if job.images == 0:
-        return 0
+        return NULL
     merge_images(job)
     pile_planes(job)
     if blocks_pay(job):
-        return run(block_task, job, job.images * ceil_div(job.channels, job.tiles.lanes),
-                   work, block_bytes(job) + tap_bytes)
-    cut_tasks(job, job.h.out, job.w.out, work)
-    return run(pool_task, job, tasks_of(job), work, tap_bytes)
+        job.tasks = job.images * ceil_div(job.channels, job.tiles.lanes)
+        job.scratch += block_bytes(job)
+        return block_task
+    cut_tasks(job, job.h.out, job.w.out, job.work)
+    job.tasks = tasks_of(job)
+    return pool_task
+
+
+cdef int pool(Job *job, object x, object y, object indices, object dims) except -1:
+    cdef fc_task task = begin_pool(job, x, y, indices, dims)
+    return 0 if task == NULL else run(task, job, job.tasks, job.work, job.scratch)
 
 
 def max_pool2d(x, y, indices, dims):
     cdef Job job
     job.mean = False
     pool(&job, x, y, indices, dims)
+
+
+def max_pool2d_again(x, y, indices, dims):
+    """The call as a Step, for other numbers in x; None without an image."""
+    cdef Step step = Step()
+    cdef Job *job = <Job *>step.own(sizeof(Job), NULL)
+    cdef fc_task task = begin_pool(job, x, y, indices, dims)
+    step.held = x, y, indices
+    step.do(task, job, job.tasks, job.work, job.scratch)
+    return None if task == NULL else step
 
 
 cdef int set_areas(Job *job, object dims, bint include_pad) except -1:

@@ -17,7 +17,9 @@ import numpy as np
 
 __all__ = ["Recording", "is_recording", "recorded"]
 
-Kernel = Callable[..., Any]
+Array = np.ndarray[Any, Any]
+Kernel = Callable[..., None]
+Again = Callable[..., "Callable[[], None] | None"]
 
 
 class _OfThread(threading.local):
@@ -30,7 +32,7 @@ _active = _OfThread()
 class Recording:
     """The kernel calls that this thread makes while it is entered.
 
-    For calls that write one array each, the last of their arguments' arrays.
+    For kernels that write one array, the last of those that they get, from the first.
 
     Parameters
     ----------
@@ -39,11 +41,16 @@ class Recording:
 
     Attributes
     ----------
-    calls : list of (kernel, arguments), or None if it gave up
+    calls : list of callables without arguments
+        They are good while all but the numbers in the first arrays stays as it was, numbers
+        of weights and biases included.
+    arrays : list of (first, last)
+        Of each call.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self.calls: list[tuple[Kernel, tuple[Any, ...]]] | None = []
+        self.calls: list[Callable[[], None]] = []
+        self.arrays: list[tuple[Array, Array]] = []
         self._bytes_left = most_bytes
 
     def __enter__(self) -> Recording:
@@ -53,21 +60,23 @@ class Recording:
     def __exit__(self, *exc_info: object) -> None:
         _active.recording = None
 
-    def make(self, kernel: Kernel, *arguments: Any) -> None:
-        """Make a call and write it down."""
+    def make(self, kernel: Kernel, again: Again | None, *arguments: Any) -> None:
+        """Make a call and write it down: as ``again`` prepares it, if that can."""
         kernel(*arguments)
         arrays = [a for a in arguments if isinstance(a, np.ndarray)]
         self._bytes_left -= arrays[-1].nbytes
         if self._bytes_left < 0:
-            self.calls = None
-        if self.calls is not None:
-            self.calls.append((kernel, arguments))
+            self.calls, self.arrays = [], []
+            return
+        call = None if again is None else again(*arguments)
+        self.calls.append(partial(kernel, *arguments) if call is None else call)
+        self.arrays.append((arrays[0], arrays[-1]))
 
 
-def recorded(kernel: Kernel) -> Kernel:
-    """The kernel; for a thread that records, one that is written down as well."""
+def recorded(kernel: Kernel, again: Again | None = None) -> Kernel:
+    """The kernel; for a thread that records, one whose calls are written down as well."""
     recording = _active.recording
-    return kernel if recording is None else partial(recording.make, kernel)
+    return kernel if recording is None else partial(recording.make, kernel, again)
 
 
 def is_recording() -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import winograd
 from .dims import ConvDims, PoolDims
-from .recording import recorded
+from .recording import is_recording, recorded
 
 
 __all__ = [
@@ -53,6 +53,7 @@ class Implementation(NamedTuple):
     why_not: WhyNot = _takes_all
     loses: WhyNot = _takes_all  # why it is only used when asked for by name
     prepares: bool = False  # whether it keeps packed weights in PreparedWeights
+    again: str | None = None  # the function that prepares a call for a Recording
 
     @property
     def name(self) -> str:
@@ -61,7 +62,10 @@ class Implementation(NamedTuple):
 
     def load(self) -> Callable[..., None]:
         """The function itself; the backend is imported now, not before."""
-        return recorded(_load(self.module, self.function))
+        kernel = _load(self.module, self.function)
+        if not is_recording():
+            return kernel
+        return recorded(kernel, self.again and _load(self.module, self.again))
 
 
 @cache
@@ -74,7 +78,8 @@ def _compiled(
     verb: str, algorithm: str, why_not: WhyNot = _takes_all, loses: WhyNot = _takes_all
 ) -> Implementation:
     module, prepares = f"conv2d_{algorithm}", verb == "conv2d"
-    return Implementation(verb, "cython", algorithm, module, verb, why_not, loses, prepares)
+    again = "conv2d_again" if prepares and algorithm == "direct" else None
+    return Implementation(verb, "cython", algorithm, module, verb, why_not, loses, prepares, again)
 
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:
@@ -90,8 +95,9 @@ def _convolution(verb: str) -> tuple[Implementation, ...]:
 
 
 def _one_way(verb: str, module: str) -> tuple[Implementation, ...]:
+    again = "max_pool2d_again" if verb == "max_pool2d" else None
     return (
-        Implementation(verb, "cython", "direct", f"{module}_direct", verb),
+        Implementation(verb, "cython", "direct", f"{module}_direct", verb, again=again),
         Implementation(verb, "numba", "direct", f"{module}_numba", verb),
         Implementation(verb, "numpy", "direct", f"{module}_numpy", verb),
     )

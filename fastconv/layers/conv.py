@@ -92,7 +92,9 @@ class Conv2d(Layer):
     def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
         x = as_real("Conv2d", "x", x, self.weight.read.dtype)
         weight = self.weight.read if train else self.weight.prepared()
-        bias = None if self.bias is None else self.bias.read
+        bias = None
+        if self.bias is not None:
+            bias = self.bias.read if train else self.bias.prepared()
         try:
             y = conv2d(x, weight, bias, activation=activation, **self.geometry)
         except ShapeError:

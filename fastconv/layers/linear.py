@@ -70,8 +70,10 @@ class Linear(Layer):
     def forward(self, x: Array, train: bool = False, activation: str | None = None) -> Array:
         x = as_real("Linear", "x", x, self.weight.read.dtype)
         shape = self.output_shape(x.shape)
-        bias = None if self.bias is None else self.bias.read
         weight = _images(self.weight.read) if train else self.weight.prepared()
+        bias = None
+        if self.bias is not None:
+            bias = self.bias.read if train else self.bias.prepared()
         y = conv2d(_images(x), weight, bias, activation=activation).reshape(shape)
         if train:
             self._keep(x, y)

@@ -6,6 +6,7 @@ shape again, the calls that its kernels got are made again, on the same memory.
 
 from __future__ import annotations
 
+import operator
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from ..kernels import PreparedWeights
 from ..kernels.arrays import Array, to_channels_last
 from ..kernels.recording import Recording
 from ..kernels.registry import current_backend
+from ..kernels.threads import get_num_threads
 from ..parameter import Parameter
 from .activations import ReLU
 from .base import Layer, as_real
@@ -43,7 +45,7 @@ _MOST_RESULTS = 8 << 20
 class Replay:
     """What a network does to inputs of one shape, written down at the second of them.
 
-    It is good for the layers, options, weights and backend that it was written with.
+    It is good for the layers, options, weights, backend and threads that it was written with.
 
     Parameters
     ----------
@@ -53,20 +55,24 @@ class Replay:
     """
 
     def __init__(self, net: Sequential, x: Array) -> None:
-        self._key = x.shape, x.dtype, current_backend()
-        self._rows = [(row, [*row]) for row in net.rows()]
+        self._key = _key(x)
+        self._rows = [*net.rows()]
+        self._layers = [[*row] for row in self._rows]
         leaves = [leaf for _, leaf in net.leaves()]
-        self._options = [option for leaf in leaves for option in _options(leaf)]
+        options = [option for leaf in leaves for option in _options(leaf)]
+        self._attributes = [attributes for attributes, _, _ in options]
+        self._names = [name for _, name, _ in options]
+        self._values = [value for _, _, value in options]
         self._pays = x.nbytes <= _MOST_INPUT and all(type(leaf) in _REPLAYED for leaf in leaves)
         self._one = Lock()
-        self._calls: list[tuple[Any, tuple[Any, ...]]] = []
+        self._calls: list[Any] = []
 
     def is_of(self, x: Array) -> bool:
-        """Whether shape, dtype, backend, layers and options are the same for this input."""
+        """Whether the input is alike, and the network has the layers and options it had."""
         return (
-            (x.shape, x.dtype, current_backend()) == self._key
-            and all(row == then for row, then in self._rows)
-            and all(have.get(name) == value for have, name, value in self._options)
+            _key(x) == self._key
+            and self._rows == self._layers
+            and [*map(dict.get, self._attributes, self._names)] == self._values
         )
 
     def __call__(self, net: Sequential, x: Array) -> Array | None:
@@ -77,53 +83,50 @@ class Replay:
             if not (self._calls and self._same_weights()):
                 return self._write_down(net, x)
             self._x[...] = x
-            for kernel, arguments in self._calls:
-                kernel(*arguments)
+            for call in self._calls:
+                call()
             return self._y.copy("K")
         finally:
             self._one.release()
 
     def _same_weights(self) -> bool:
-        return all(p.prepared() is then for p, then in self._weights) and all(
-            p.read is then for p, then in self._biases
-        )
+        return all(map(operator.is_, map(Parameter.prepared, self._parameters), self._prepared))
 
     def _write_down(self, net: Sequential, x: Array) -> Array | None:
-        parameters = net.parameters()
         self._calls = []
-        self._weights = [(p, p.prepared()) for p in parameters if p.name == "weight"]
-        self._biases = [(p, p.read) for p in parameters if p.name != "weight"]
-        if any(type(then) is not PreparedWeights for _, then in self._weights):
+        self._parameters = net.parameters()
+        self._prepared = [p.prepared() for p in self._parameters]
+        if any(type(prepared) is not PreparedWeights for prepared in self._prepared):
             return None  # somebody may write to them
         x = as_real("Sequential", "x", x, net.dtype)
         self._x = to_channels_last(x.copy()) if x.ndim == 4 else x.copy()
         with Recording(_MOST_RESULTS) as recording:
             y = net.forward(self._x)
-        calls = recording.calls or []
-        self._pays = _follow(self._x, calls, y)
+        self._pays = _follow(self._x, recording.arrays, y)
         if not self._pays:
             return y
-        self._y, self._calls = y, calls
+        self._y, self._calls = y, recording.calls
         return y.copy("K")
+
+
+def _key(x: Array) -> tuple[Any, ...]:
+    return x.shape, x.dtype, current_backend(), get_num_threads()
 
 
 def _options(leaf: Layer) -> list[tuple[dict[str, Any], str, Any]]:
     """What its prediction depends on, weights apart: (attributes, name, value)."""
-    have = vars(leaf)
-    found: list[tuple[dict[str, Any], str, Any]] = [(have, "forward", None)]  # not replaced
-    for name, value in have.items():
+    attributes = vars(leaf)
+    found: list[tuple[dict[str, Any], str, Any]] = [(attributes, "forward", None)]  # its class's
+    for name, value in attributes.items():
         if not name.startswith("_") and not isinstance(value, Parameter):
-            found.append((have, name, dict(value) if isinstance(value, dict) else value))
+            found.append((attributes, name, dict(value) if isinstance(value, dict) else value))
     return found
 
 
-def _follow(x: Array, calls: list[tuple[Any, tuple[Any, ...]]], y: Array) -> bool:
+def _follow(x: Array, calls: list[tuple[Array, Array]], y: Array) -> bool:
     """Whether each call reads what the one before has written, from x to y."""
-    if not calls:
-        return False
-    for _, arguments in calls:
-        arrays = [a for a in arguments if isinstance(a, np.ndarray)]
-        if not np.may_share_memory(arrays[0], x):
+    for first, last in calls:
+        if not np.may_share_memory(first, x):
             return False
-        x = arrays[-1]
-    return np.may_share_memory(x, y)
+        x = last
+    return bool(calls) and np.may_share_memory(x, y)
