@@ -11,7 +11,7 @@ from .kernels import PreparedWeights
 from .kernels.arrays import Array
 
 
-__all__ = ["Parameter", "parameter_dtype"]
+__all__ = ["Parameter", "last_touch", "parameter_dtype"]
 
 # References to a value that nobody else has: ours, the view's, and getrefcount's argument.
 _OWN_REFERENCES = 3
@@ -29,6 +29,14 @@ def parameter_dtype(who: str, dtype: Any) -> np.dtype[Any]:
     if found not in (np.float32, np.float64):
         raise TypeError(f"{who}: dtype must be float32 or float64, got {found}")
     return found
+
+
+_last_touch = object()
+
+
+def last_touch() -> object:
+    """Another object whenever somebody has asked for the value of any Parameter, or set it."""
+    return _last_touch
 
 
 def _filters(value: Array) -> Array:
@@ -62,13 +70,18 @@ class Parameter:
     @property
     def value(self) -> Array:
         """The array itself.  Whoever asks may write into it, so nothing packed of it is kept."""
-        self._prepared: PreparedWeights | None = None
+        self._touched()
         return self._value
 
     @value.setter
     def value(self, value: Array) -> None:
         self._value = value
-        self._prepared = None
+        self._touched()
+
+    def _touched(self) -> None:
+        global _last_touch
+        self._prepared: PreparedWeights | None = None
+        _last_touch = object()
 
     @property
     def read(self) -> Array:

@@ -143,6 +143,22 @@ cdef struct Kept:
     Filters filters
     Planes planes
     Dense dense
+    View images                 # that are copied in (C, H, W) order
+    char *copies
+
+
+cdef void flatten_images(void *memory) noexcept:
+    cdef Kept *kept = <Kept *>memory
+    cdef View *x = &kept.images
+    cdef Py_ssize_t n, h, width = x.size[3], rows = x.size[2], plane = rows * width
+    if x.step[2] == width * x.step[3]:
+        rows, width = 1, plane
+    for n in range(x.size[0]):
+        for h in range(rows):
+            tiles_of(x).copy(
+                x.size[1], width, kept.copies + (n * x.size[1] * plane + h * width) * x.item,
+                plane, 1, x.at + (n * x.step[0] + h * x.step[2]) * x.item, x.step[1], x.step[3],
+            )
 
 
 cdef void release_kept(void *memory) noexcept:
@@ -181,21 +197,24 @@ def conv2d_again(x, w, b, y, dims, bint relu=False, prepared=None):
     cdef Step step = Step()
     cdef Kept *kept = <Kept *>step.own(sizeof(Kept), release_kept)
     cdef Dense *d = &kept.dense
-    given = w                   # (not a view of it, by which Parameter would be outnumbered)
+    given = x, w                # (not a view of it, by which Parameter would be outnumbered)
+    cdef View lying
     flat = dims.flattened
     if flat is not None:
-        lying = x.reshape(flat.x_shape)
         if not x.flags.c_contiguous:
-            step.copied = lying.reshape(x.shape), x
-        x, w, dims = lying, w.reshape(flat.w_shape), flat
+            borrow(x, False, &kept.images)
+            step.before = flatten_images
+        x, w, dims = x.reshape(flat.x_shape), w.reshape(flat.w_shape), flat
+        borrow(x, False, &lying)
+        kept.copies = lying.at
     if dims.n == 0:
         return None
     if begin_dots(d, x, w, b, y, dims, relu):
-        step.held = x, given, b, y
+        step.held = given, x, b, y
         step.do(dots_task, d, dots_tasks(d), dense_work(d), dots_scratch(d))
         return step
     begin_forward(&kept.walk, &kept.filters, x, w, y, dims, relu)
-    step.held = x, given, b, y, keep_walk(step, kept, b, prepared)
+    step.held = given, x, b, y, keep_walk(step, kept, b, prepared)
     return step if step.task != NULL else None
 
 

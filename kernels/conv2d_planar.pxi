@@ -179,7 +179,7 @@ cdef void planes_task(void *context, Py_ssize_t task, void *scratch) noexcept no
     cdef Py_ssize_t group = task % k.groups, band = task // k.groups % p.bands
     cdef Py_ssize_t image = task // k.groups // p.bands
     cdef Py_ssize_t row = band * p.rows, rows = least(p.rows, k.h.size_out - row), r
-    cdef Py_ssize_t width = k.w.size_out
+    cdef Py_ssize_t width = k.w.size_out, filter = p.rows * width
     cdef char *planes = <char *>scratch
     cdef char *sums = planes + p.at_sums
     cdef View *y = &k.result
@@ -191,11 +191,13 @@ cdef void planes_task(void *context, Py_ssize_t task, void *scratch) noexcept no
     if p.to_planes:
         multiply_planes(p, group, rows, planes, target, y.step[1], k.h.out_step * y.step[2])
         return
-    multiply_planes(p, group, rows, planes, sums, p.rows * width, width)
+    multiply_planes(p, group, rows, planes, sums, filter, width)
+    if k.h.out_step * y.step[2] == width * k.w.out_step * y.step[3]:     # rows follow one another
+        rows, width = 1, rows * width
     for r in range(rows):
         k.tiles.copy(
             width, k.cout, target + r * k.h.out_step * y.step[2] * k.item,
-            k.w.out_step * y.step[3], y.step[1], sums + r * width * k.item, 1, p.rows * width,
+            k.w.out_step * y.step[3], y.step[1], sums + r * width * k.item, 1, filter,
         )
 
 

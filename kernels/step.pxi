@@ -10,8 +10,8 @@ cdef class Step:
     cdef size_t scratch
     cdef void *memory
     cdef void (*release)(void *) noexcept   # what the context has taken besides
+    cdef void (*before)(void *) noexcept    # done with `memory` before the tasks, or NULL
     cdef object held                        # arrays that the context points into
-    cdef object copied                      # (to, source) before the tasks, or None
 
     cdef void *own(self, size_t bytes, void (*release)(void *) noexcept) except NULL:
         """Zeroed memory that lives as long as the step."""
@@ -28,9 +28,8 @@ cdef class Step:
         self.work, self.scratch = work, scratch
 
     def __call__(self):
-        if self.copied is not None:
-            to, source = self.copied
-            to[...] = source
+        if self.before != NULL:
+            self.before(self.memory)
         run(self.task, self.context, self.count, self.work, self.scratch)
 
     def __dealloc__(self):

@@ -52,6 +52,37 @@ FC_INLINE void transpose_block(int columns, real *y, ptrdiff_t y_row, const real
     }
 }
 
+/* Up to FC_LEN / 2 columns, and 2 · FC_PIECE rows at a time: half of a vector's pieces are of the
+ * later rows. */
+static void transpose_narrow(ptrdiff_t rows, int columns, real *y, ptrdiff_t y_row, const real *x,
+                             ptrdiff_t x_column)
+{
+    enum { PIECES = FC_LEN / FC_PIECE, HALF = FC_LEN / 2, TWO = 2 * FC_PIECE };
+    ptrdiff_t at[FC_LEN];
+    for (int i = 0; i < FC_LEN; i++) {
+        int c = i % HALF < columns ? i % HALF : columns - 1;
+        at[i] = c * x_column + i / HALF * FC_PIECE;
+    }
+    for (ptrdiff_t next = 0; next < rows; next += TWO) {
+        ptrdiff_t first = next + TWO <= rows ? next : rows - TWO;
+        real *to = y + first * y_row;
+        fcv v[FC_PIECE];
+#pragma GCC unroll 4
+        for (int j = 0; j < FC_PIECE; j++) {
+            const real *p[PIECES];
+#pragma GCC unroll 4
+            for (int i = 0; i < PIECES; i++) p[i] = x + first + at[i * FC_PIECE + j];
+            v[j] = fcv_load_pieces(p);
+        }
+        transpose_pieces(v);
+#pragma GCC unroll 4
+        for (int r = 0; r < FC_PIECE; r++) {
+            fcv_store_part(to + r * y_row, v[r], 0, columns);
+            fcv_store_part(to + (r + FC_PIECE) * y_row - HALF, v[r], HALF, HALF + columns);
+        }
+    }
+}
+
 enum { STRIP = 128 };
 
 /* rows (FC_PIECE at least) are neighbours in x, columns in y; last blocks overlap others.
@@ -93,6 +124,10 @@ static void transpose(ptrdiff_t rows, ptrdiff_t columns, real *y, ptrdiff_t y_ro
                       ptrdiff_t x_column)
 {
     enum { LINE = 64 / sizeof(real), ROWS = 5 * LINE, STEP = ROWS + LINE, COLUMNS = 64 };
+    if (FC_LEN > FC_PIECE && columns <= FC_LEN / 2 && rows >= 2 * FC_PIECE) {
+        transpose_narrow(rows, (int)columns, y, y_row, x, x_column);
+        return;
+    }
     if (!crowded(columns < STRIP ? columns : STRIP, x_column) || rows < LINE || columns < FC_LEN) {
         transpose_strips(rows, columns, y, y_row, x, x_column);
         return;

@@ -27,6 +27,10 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
     return _mm256_maskload_pd(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)));
 }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_pd(p, fc_mask(n), a); }
+FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
+{
+    _mm256_maskstore_pd(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)), a);
+}
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_pd(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_pd(a, b); }
 FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm256_mul_pd(a, b); }
@@ -99,6 +103,10 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
     return _mm256_maskload_ps(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)));
 }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_ps(p, fc_mask(n), a); }
+FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
+{
+    _mm256_maskstore_ps(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)), a);
+}
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_ps(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_ps(a, b); }
 FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm256_mul_ps(a, b); }

@@ -24,6 +24,10 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
     return _mm512_maskz_loadu_pd((fcm)(fc_mask(to) & ~fc_mask(from)), p);
 }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_pd(p, fc_mask(n), a); }
+FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
+{
+    _mm512_mask_storeu_pd(p, (fcm)(fc_mask(to) & ~fc_mask(from)), a);
+}
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_pd(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_pd(a, b); }
 FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm512_mul_pd(a, b); }
@@ -100,6 +104,10 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
     return _mm512_maskz_loadu_ps((fcm)(fc_mask(to) & ~fc_mask(from)), p);
 }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm512_mask_storeu_ps(p, fc_mask(n), a); }
+FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
+{
+    _mm512_mask_storeu_ps(p, (fcm)(fc_mask(to) & ~fc_mask(from)), a);
+}
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm512_add_ps(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm512_sub_ps(a, b); }
 FC_INLINE fcv fcv_mul(fcv a, fcv b) { return _mm512_mul_ps(a, b); }

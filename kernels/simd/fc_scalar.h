@@ -34,6 +34,7 @@ FC_INLINE void fcv_store(real *p, fcv a) { *p = a; }
 FC_INLINE fcv fcv_load_tail(const real *p, int n) { return n ? *p : 0; }
 FC_INLINE fcv fcv_load_part(const real *p, int from, int to) { return from < to ? *p : 0; }
 FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { if (n) *p = a; }
+FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to) { if (from < to) *p = a; }
 
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return a + b; }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return a - b; }

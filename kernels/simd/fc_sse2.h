@@ -126,4 +126,10 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
     for (int i = from; i < to; i++) t[i] = p[i];
     return fcv_load(t);
 }
+FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
+{
+    real t[FC_LEN];
+    fcv_store(t, a);
+    for (int i = from; i < to; i++) p[i] = t[i];
+}
 FC_INLINE fcv fcv_keep(fcv a) { __asm__("" : "+x"(a)); return a; }
