@@ -99,7 +99,7 @@ class Replay:
         return True
 
     def _write_down(self, net: Sequential, x: Array) -> Array | None:
-        self._calls = []
+        self._calls, self._prepared = [], []  # (their views would count as somebody else's)
         self._touch = last_touch()
         self._parameters = net.parameters()
         self._prepared = [p.prepared() for p in self._parameters]
@@ -121,11 +121,11 @@ def _key(x: Array) -> tuple[Any, ...]:
 
 
 def _options(leaf: Layer) -> list[tuple[dict[str, Any], str, Any]]:
-    """What its prediction depends on, weights apart: (attributes, name, value)."""
+    """What its prediction depends on, numbers of weights apart: (attributes, name, value)."""
     attributes = vars(leaf)
     found: list[tuple[dict[str, Any], str, Any]] = [(attributes, "forward", None)]  # its class's
     for name, value in attributes.items():
-        if not name.startswith("_") and not isinstance(value, Parameter):
+        if not name.startswith("_"):
             found.append((attributes, name, dict(value) if isinstance(value, dict) else value))
     return found
 
