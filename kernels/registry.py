@@ -65,7 +65,7 @@ class Implementation(NamedTuple):
         kernel = _load(self.module, self.function)
         if not is_recording():
             return kernel
-        return recorded(kernel, self.again and _load(self.module, self.again))
+        return recorded(kernel, None if self.again is None else _load(self.module, self.again))
 
 
 @cache

@@ -7,6 +7,7 @@ shape again, the calls that its kernels got are made again, on the same memory.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,10 @@ class Replay:
         self._values = [value for _, _, value in options]
         self._pays = x.nbytes <= _MOST_INPUT and all(type(leaf) in _REPLAYED for leaf in leaves)
         self._one = Lock()
-        self._calls: list[Any] = []
+        self._calls: list[Callable[[], None]] = []
+        self._parameters: list[Parameter] = []
+        self._prepared: list[Any] = []
+        self._touch = last_touch()
 
     def is_of(self, x: Array) -> bool:
         """Whether the input is alike, and the network has the layers and options it had."""

@@ -77,9 +77,7 @@ def test_convolutions(problem, prepared, memory, dtype, backend):
         weights = PreparedWeights(w) if prepared else w
 
         def call(x, weights=weights, bias=bias):
-            return kernels.conv2d(
-                x, weights, bias, activation="relu", backend=backend, **options
-            )
+            return kernels.conv2d(x, weights, bias, activation="relu", backend=backend, **options)
 
         check_again(call, x)
 
