@@ -6,7 +6,7 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastconv.kernels import cpu as _cpu
@@ -60,7 +60,7 @@ cdef inline int borrow(object array, bint writable, View *view) except -1:
     return 0
 
 
-cdef inline const fc_tiles *tiles_of(View *view) noexcept:
+cdef inline const fc_tiles *tiles_of(View *view) noexcept nogil:
     return runtime.tiles[view.item == 8]
 
 

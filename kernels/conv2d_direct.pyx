@@ -147,7 +147,7 @@ cdef struct Kept:
     char *copies
 
 
-cdef void flatten_images(void *memory) noexcept:
+cdef void flatten_images(void *memory) noexcept nogil:
     cdef Kept *kept = <Kept *>memory
     cdef View *x = &kept.images
     cdef Py_ssize_t n, h, width = x.size[3], rows = x.size[2], plane = rows * width
@@ -203,7 +203,7 @@ def conv2d_again(x, w, b, y, dims, bint relu=False, prepared=None):
     if flat is not None:
         if not x.flags.c_contiguous:
             borrow(x, False, &kept.images)
-            step.before = flatten_images
+            step.step.before = flatten_images
         x, w, dims = x.reshape(flat.x_shape), w.reshape(flat.w_shape), flat
         borrow(x, False, &lying)
         kept.copies = lying.at
@@ -215,7 +215,7 @@ def conv2d_again(x, w, b, y, dims, bint relu=False, prepared=None):
         return step
     begin_forward(&kept.walk, &kept.filters, x, w, y, dims, relu)
     step.held = given, x, b, y, keep_walk(step, kept, b, prepared)
-    return step if step.task != NULL else None
+    return step if step.step.task != NULL else None
 
 
 cdef int _backward(object dy, object w, object dx, object dims) except -1:

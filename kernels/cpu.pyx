@@ -5,13 +5,16 @@ import os
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.pycapsule cimport PyCapsule_New
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from numpy import ndarray
 
 include "tiles.pxi"
 
-__all__ = ["available_isas", "current_isa", "run_words", "use_isa", "vector_bytes", "workers"]
+__all__ = [
+    "Steps", "available_isas", "current_isa", "run_words", "use_isa", "vector_bytes", "workers",
+]
 
 cdef enum:
     MOST_ISAS = 8
@@ -51,6 +54,41 @@ def vector_bytes():
 def workers():
     """Worker threads that exist now; they sleep when idle."""
     return fc_workers()
+
+
+cdef class Steps:
+    """Steps of kernels (step.pxi), one after another, without the GIL in between."""
+
+    cdef fc_step *steps
+    cdef Py_ssize_t count
+    cdef list held
+
+    def __cinit__(self, list steps):
+        cdef Py_ssize_t i
+        self.held, self.count = steps, len(steps)
+        self.steps = <fc_step *>malloc(self.count * sizeof(fc_step))
+        if self.steps == NULL:
+            raise MemoryError(f"no memory for {self.count} kernel calls")
+        for i in range(self.count):
+            self.steps[i] = (<fc_step *><size_t>steps[i].address)[0]
+
+    def __call__(self):
+        cdef int failed = 0
+        cdef Py_ssize_t i
+        cdef fc_step *s
+        with nogil:
+            for i in range(self.count):
+                s = &self.steps[i]
+                if s.before != NULL:
+                    s.before(s.memory)
+                failed = fc_parallel(s.task, s.context, s.count, s.threads, s.scratch)
+                if failed:
+                    break
+        if failed:
+            raise MemoryError("no memory for the scratch of a kernel")
+
+    def __dealloc__(self):
+        free(self.steps)
 
 
 cdef enum:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ __all__ = ["Recording", "is_recording", "recorded"]
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., None]
-Again = Callable[..., "Callable[[], None] | None"]
+Again = Callable[..., Any]  # a step of a compiled kernel (step.pxi), or None
 
 
 class _OfThread(threading.local):
@@ -41,15 +42,12 @@ class Recording:
 
     Attributes
     ----------
-    calls : list of callables without arguments
-        They are good while all but the numbers in the first arrays stays as it was, numbers
-        of weights and biases included.
     arrays : list of (first, last)
         Of each call.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self.calls: list[Callable[[], None]] = []
+        self._made: list[Any] = []  # steps, or callables
         self.arrays: list[tuple[Array, Array]] = []
         self._bytes_left = most_bytes
 
@@ -66,11 +64,27 @@ class Recording:
         arrays = [a for a in arguments if isinstance(a, np.ndarray)]
         self._bytes_left -= arrays[-1].nbytes
         if self._bytes_left < 0:
-            self.calls, self.arrays = [], []
+            self._made, self.arrays = [], []
             return
-        call = None if again is None else again(*arguments)
-        self.calls.append(partial(kernel, *arguments) if call is None else call)
+        step = None if again is None else again(*arguments)
+        self._made.append(partial(kernel, *arguments) if step is None else step)
         self.arrays.append((arrays[0], arrays[-1]))
+
+    def calls(self) -> list[Callable[[], None]]:
+        """What makes the calls again, one after the other.
+
+        It is good while all but the numbers in the first arrays stays as it was, numbers of
+        weights and biases included.
+        """
+        calls: list[Callable[[], None]] = []
+        for is_call, made in groupby(self._made, callable):
+            if is_call:
+                calls += made
+            else:
+                from .cpu import Steps
+
+                calls.append(Steps([*made]))
+        return calls
 
 
 def recorded(kernel: Kernel, again: Again | None = None) -> Kernel:

@@ -15,4 +15,15 @@ typedef struct {
     void (*give)(void *memory, size_t bytes);
 } fc_runtime;
 
+/* A kernel call that is ready: its tasks, and what is done before them, or NULL. */
+typedef struct {
+    void (*before)(void *memory);
+    void *memory;
+    fc_task task;
+    void *context;
+    ptrdiff_t count;
+    int threads;
+    size_t scratch;
+} fc_step;
+
 #endif

@@ -135,3 +135,12 @@ cdef extern from "runtime.h" nogil:
                      size_t scratch) noexcept nogil
         void *take(size_t bytes) noexcept nogil
         void give(void *memory, size_t bytes) noexcept nogil
+
+    ctypedef struct fc_step:
+        void (*before)(void *memory) noexcept nogil
+        void *memory
+        fc_task task
+        void *context
+        Py_ssize_t count
+        int threads
+        size_t scratch

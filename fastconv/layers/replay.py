@@ -116,7 +116,7 @@ class Replay:
         self._pays = _follow(self._x, recording.arrays, y)
         if not self._pays:
             return y
-        self._y, self._calls = y, recording.calls
+        self._y, self._calls = y, recording.calls()
         return y.copy("K")
 
 
