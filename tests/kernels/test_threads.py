@@ -285,7 +285,7 @@ def test_an_interrupt_reaches_the_caller(interrupted, layer, verb):
 
 
 def test_an_interrupt_reaches_the_caller_of_pooling(interrupted):
-    x, y = np.ones((2, 3, 60, 60), "f4"), np.ones((2, 3, 30, 30), "f4")
+    x, y = np.ones((2, 3, 300, 300), "f4"), np.ones((2, 3, 150, 150), "f4")  # worth threads
     for call in (
         lambda: kernels.max_pool2d(x, 2, backend="cython"),
         lambda: kernels.max_pool2d_dx(y, np.zeros(y.shape, "i4"), x.shape, backend="cython"),
