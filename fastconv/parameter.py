@@ -13,8 +13,8 @@ from .kernels.arrays import Array
 
 __all__ = ["Parameter", "last_touch", "parameter_dtype"]
 
-# References to a value that nobody else has: ours, the view's, and getrefcount's argument.
-_OWN_REFERENCES = 3
+# References to a value that nobody else has: ours and `prepared`'s, the view's, getrefcount's.
+_OWN_REFERENCES = 4
 
 
 def parameter_dtype(who: str, dtype: Any) -> np.dtype[Any]:
@@ -70,8 +70,9 @@ class Parameter:
     @property
     def value(self) -> Array:
         """The array itself.  Whoever asks may write into it, so nothing packed of it is kept."""
+        value = self._value  # (from here on `prepared` counts one reference more)
         self._touched()
-        return self._value
+        return value
 
     @value.setter
     def value(self, value: Array) -> None:
@@ -95,12 +96,12 @@ class Parameter:
         Just the array, of which nothing is kept, while it could be written to unseen: where
         somebody holds a reference to it or to a view of it, or it is a view itself.
         """
-        prepared = self._prepared
-        if prepared is None:
-            prepared = self._prepared = PreparedWeights(_filters(self._value).view())
-        if self._value.base is not None or sys.getrefcount(self._value) > _OWN_REFERENCES:
+        value, prepared = self._value, self._prepared
+        if prepared is None or prepared.array.base is not value:  # (another thread's)
+            prepared = self._prepared = PreparedWeights(_filters(value).view())
+        if value.base is not None or sys.getrefcount(value) > _OWN_REFERENCES:
             self._prepared = None
-            return _filters(self._value)
+            return _filters(value)
         return prepared
 
     def accumulate(self, grad: Array) -> None:

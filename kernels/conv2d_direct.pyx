@@ -130,7 +130,7 @@ cdef int special_dw(Walk *k, Filters *f) except -1:
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):
     flat = dims.flattened
-    if flat is not None:        # (views of what is C-contiguous)
+    if flat is not None:        # (views, or copies of what is not C-contiguous)
         x, w, dims = x.reshape(flat.x_shape), w.reshape(flat.w_shape), flat
     if not dense_forward(x, w, b, y, dims, relu):
         forward(x, w, b, y, dims, relu, prepared)
@@ -197,16 +197,17 @@ def conv2d_again(x, w, b, y, dims, bint relu=False, prepared=None):
     cdef Step step = Step()
     cdef Kept *kept = <Kept *>step.own(sizeof(Kept), release_kept)
     cdef Dense *d = &kept.dense
-    given = x, w                # (not a view of it, by which Parameter would be outnumbered)
+    given = x, w                # (not w's view: Parameter counts the references to its memory)
     cdef View lying
     flat = dims.flattened
     if flat is not None:
-        if not x.flags.c_contiguous:
-            borrow(x, False, &kept.images)
-            step.step.before = flatten_images
+        if not w.flags.c_contiguous:
+            return None         # its copy would have to be held
         x, w, dims = x.reshape(flat.x_shape), w.reshape(flat.w_shape), flat
-        borrow(x, False, &lying)
-        kept.copies = lying.at
+        if not _np.may_share_memory(x, given[0]):
+            borrow(given[0], False, &kept.images)
+            borrow(x, False, &lying)
+            kept.copies, step.step.before = lying.at, flatten_images
     if dims.n == 0:
         return None
     if begin_dots(d, x, w, b, y, dims, relu):

@@ -210,7 +210,7 @@ cdef object keep_packed(Walk *k, Filters *f, object prepared, size_t bytes):
     Returns its memory, to be held while it is read: another thread may replace what is kept.
     """
     cdef bint made
-    key, form = form_of(prepared, k.panel, k, bytes, &k.packed, &made)
+    key, form = form_of(prepared, (k.panel, k.h.taps * k.w.taps), k, bytes, &k.packed, &made)
     if not made:
         pack(k, f, k.packed, False)
         prepared.keep(key, form)

@@ -34,6 +34,8 @@ _PADDING_RULE = (
 # No array of NumPy's can be larger, and kernels compute offsets in 64 bits.
 _MAX_BYTES = 2**63 - 1
 _LARGEST_ITEM = 8
+# Beyond any plane; products of two stay within 64 bits.
+_LARGEST_OPTION = 2**31 - 1
 _FOUR_INTS = [int] * 4
 
 
@@ -98,6 +100,8 @@ def as_pair(value: object, verb: str, name: str, least: int) -> Pair:
         pair = (one, one)
     if min(pair) < least:
         raise ValueError(f"{verb}: {name} must be at least {least}, got {value!r}")
+    if max(pair) > _LARGEST_OPTION:
+        raise ValueError(f"{verb}: {name} must be at most {_LARGEST_OPTION}, got {value!r}")
     return pair
 
 

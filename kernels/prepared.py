@@ -23,7 +23,7 @@ _LINE = 64
 
 
 class PreparedWeights:
-    """An array (O, C/groups, KH, KW), and what kernels keep of it between calls.
+    """An array (O, C/groups, KH, KW), and what kernels keep of it between calls; or a bias (O,).
 
     Parameters
     ----------

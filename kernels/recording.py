@@ -31,7 +31,7 @@ _active = _OfThread()
 
 
 class Recording:
-    """The kernel calls that this thread makes while it is entered.
+    """The kernel calls that this thread makes in a function.
 
     For kernels that write one array, the last of those that they get, from the first.
 
@@ -51,12 +51,13 @@ class Recording:
         self.arrays: list[tuple[Array, Array]] = []
         self._bytes_left = most_bytes
 
-    def __enter__(self) -> Recording:
-        _active.recording = self
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        _active.recording = None
+    def of(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function, and write the kernel calls in it down."""
+        try:  # not a context manager: an interrupt can come before its exit
+            _active.recording = self
+            return function(*arguments)
+        finally:
+            _active.recording = None
 
     def make(self, kernel: Kernel, again: Again | None, *arguments: Any) -> None:
         """Make a call and write it down: as ``again`` prepares it, if that can."""

@@ -15,7 +15,8 @@ from ..parameter import Parameter, parameter_dtype
 
 __all__ = ["Layer", "Window", "as_real", "call"]
 
-_OF_LAST_BATCH = ("_saved", "_replay")
+# Attributes that are of the last batch, or memory: no part of copies and pickles.
+_PASSING = ("_saved", "_replay")
 
 Window = tuple[tuple[int, int], tuple[int, int]]
 
@@ -165,7 +166,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles are of the layer, not of its last batch."""
-        return {name: value for name, value in vars(self).items() if name not in _OF_LAST_BATCH}
+        return {name: value for name, value in vars(self).items() if name not in _PASSING}
 
     def _keep(self, saved: Any, y: Array) -> None:
         """Remember a forward pass in training: what backward needs, and what y was like."""

@@ -1,13 +1,14 @@
 """A network's prediction as the list of its kernel calls.
 
 The prediction of one small image is mostly Python.  When a network predicts inputs of the same
-shape again, the calls that its kernels got are made again, on the same memory.
+shape again and again, the calls that its kernels got are made again, on the same memory.
 """
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from copy import deepcopy
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -34,48 +35,47 @@ if TYPE_CHECKING:
 
 __all__ = ["Replay"]
 
-# Layers that predict by kernels, views, and copies that are written down.
+# Layers that predict by kernels, views, and copies that are written down, and the attributes
+# that they read meanwhile, a method in place of their class's included.
 _POOLING = (MaxPool2d, AvgPool2d, GlobalAvgPool2d)
 _REPLAYED = {Conv2d, Linear, ReLU, *_POOLING, LocalResponseNorm, Dropout, Flatten}
+_READ = ("forward", "weight", "bias", "geometry", "count_include_pad", "size", "constants")
 
 # Where more memory moves than this, Python's share is below 1 %.
 _MOST_INPUT = 1 << 20
 _MOST_RESULTS = 8 << 20
+# Who predicts a shape but twice gains nothing.
+_WRITTEN_DOWN_AT = 3
 
 
 class Replay:
-    """What a network does to inputs of one shape, written down at the second of them.
+    """What a network does to inputs of one shape, written down at the third in a row.
 
     It is good for the layers, options, weights, backend and threads that it was written with.
 
     Parameters
     ----------
-    net : Sequential
     x : array
         The first input.
     """
 
-    def __init__(self, net: Sequential, x: Array) -> None:
+    def __init__(self, x: Array) -> None:
         self._key = _key(x)
-        self._rows = [*net.rows()]
-        self._layers = [[*row] for row in self._rows]
-        leaves = [leaf for _, leaf in net.leaves()]
-        options = [option for leaf in leaves for option in _options(leaf)]
-        self._attributes = [attributes for attributes, _, _ in options]
-        self._names = [name for _, name, _ in options]
-        self._values = [value for _, _, value in options]
-        self._pays = x.nbytes <= _MOST_INPUT and all(type(leaf) in _REPLAYED for leaf in leaves)
+        self._pays = x.nbytes <= _MOST_INPUT
+        self._seen = 1  # inputs since a parameter was touched
+        self._touch = last_touch()
         self._one = Lock()
         self._calls: list[Callable[[], None]] = []
-        self._parameters: list[Parameter] = []
         self._prepared: list[Any] = []
-        self._touch = last_touch()
 
-    def is_of(self, x: Array) -> bool:
+    def is_of(self, net: Sequential, x: Array) -> bool:
         """Whether the input is alike, and the network has the layers and options it had."""
+        if _key(x) != self._key:
+            return False
+        if not self._calls:
+            return True
         return (
-            _key(x) == self._key
-            and self._rows == self._layers
+            [net.layers, *[inner.layers for inner in self._inner]] == self._layers
             and [*map(dict.get, self._attributes, self._names)] == self._values
         )
 
@@ -84,12 +84,12 @@ class Replay:
         if not self._pays or not self._one.acquire(blocking=False):
             return None  # (another thread is using the memory)
         try:
-            if not (self._calls and self._same_weights()):
-                return self._write_down(net, x)
-            self._x[...] = x
-            for call in self._calls:
-                call()
-            return self._y.copy("K")
+            if self._calls and self._same_weights():
+                self._x[...] = x
+                for call in self._calls:
+                    call()
+                return self._y.copy("K")
+            return self._write_down(net, x) if self._is_time() else None
         finally:
             self._one.release()
 
@@ -102,36 +102,57 @@ class Replay:
             self._touch = touch
         return True
 
+    def _is_time(self) -> bool:
+        """Count inputs anew wherever a parameter was touched: it may be so again."""
+        touch = last_touch()
+        if touch is not self._touch:
+            self._touch, self._seen = touch, 0
+            self._calls, self._prepared = [], []  # (views, which count as somebody else's)
+        self._seen += 1
+        return self._seen >= _WRITTEN_DOWN_AT
+
     def _write_down(self, net: Sequential, x: Array) -> Array | None:
-        self._calls, self._prepared = [], []  # (their views would count as somebody else's)
-        self._touch = last_touch()
         self._parameters = net.parameters()
         self._prepared = [p.prepared() for p in self._parameters]
         if any(type(prepared) is not PreparedWeights for prepared in self._prepared):
+            self._prepared = []
             return None  # somebody may write to them
-        x = as_real("Sequential", "x", x, net.dtype)
-        self._x = to_channels_last(x.copy()) if x.ndim == 4 else x.copy()
-        with Recording(_MOST_RESULTS) as recording:
-            y = net.forward(self._x)
-        self._pays = _follow(self._x, recording.arrays, y)
+        self._pays = self._look_at(net)
         if not self._pays:
-            return y
-        self._y, self._calls = y, recording.calls()
+            return None
+        own = as_real("Sequential", "x", x, net.dtype).copy()
+        self._x = to_channels_last(own) if own.ndim == 4 else own
+        recording = Recording(_MOST_RESULTS)
+        y: Array = recording.of(net._forward, self._x, False)
+        self._pays = _follow(self._x, recording.arrays, y)
+        if self._pays:
+            self._y, self._calls = y, recording.calls()
         return y.copy("K")
+
+    def _look_at(self, net: Sequential) -> bool:
+        """Remember layers and options; whether they can be replayed."""
+        from .sequential import Sequential
+
+        self._inner = [*net.inner()]
+        leaves = [leaf for _, leaf in net.leaves()]
+        options = [option for layer in (*self._inner, *leaves) for option in _options(layer)]
+        self._layers = [[*net.layers], *[[*inner.layers] for inner in self._inner]]
+        self._attributes = [attributes for attributes, _, _ in options]
+        self._names = [name for _, name, _ in options]
+        self._values = [value for _, _, value in options]
+        return {*map(type, self._inner)} <= {Sequential} and {*map(type, leaves)} <= _REPLAYED
 
 
 def _key(x: Array) -> tuple[Any, ...]:
     return x.shape, x.dtype, current_backend(), get_num_threads()
 
 
-def _options(leaf: Layer) -> list[tuple[dict[str, Any], str, Any]]:
+def _options(layer: Layer) -> list[tuple[dict[str, Any], str, Any]]:
     """What its prediction depends on, numbers of weights apart: (attributes, name, value)."""
-    attributes = vars(leaf)
-    found: list[tuple[dict[str, Any], str, Any]] = [(attributes, "forward", None)]  # its class's
-    for name, value in attributes.items():
-        if not name.startswith("_"):
-            found.append((attributes, name, dict(value) if isinstance(value, dict) else value))
-    return found
+    attributes = vars(layer)
+    names = [name for name in _READ if name in attributes or name == "forward"]
+    found = [(attributes, name, attributes.get(name)) for name in names]
+    return [(a, name, deepcopy(v) if isinstance(v, dict) else v) for a, name, v in found]
 
 
 def _follow(x: Array, calls: list[tuple[Array, Array]], y: Array) -> bool:

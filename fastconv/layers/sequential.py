@@ -74,10 +74,11 @@ class Sequential(Layer):
         if train or is_recording():
             return self._forward(x, train)
         x = np.asarray(x)
-        if self._replay is None or not self._replay.is_of(x):
-            self._replay = Replay(self, x)
+        replay = self._replay  # (another thread may put another in its place)
+        if replay is None or not replay.is_of(self, x):
+            self._replay = Replay(x)
             return self._forward(x, False)
-        y = self._replay(self, x)
+        y = replay(self, x)
         return self._forward(x, False) if y is None else y
 
     def _forward(self, x: Array, train: bool) -> Array:
@@ -145,12 +146,12 @@ class Sequential(Layer):
         for i, layer in enumerate(self.layers):
             yield from layer.leaves(f"{prefix}.{i}" if prefix else str(i))
 
-    def rows(self) -> Iterator[list[Layer]]:
-        """Its list of layers, and those of the networks in it."""
-        yield self.layers
+    def inner(self) -> Iterator[Sequential]:
+        """The networks in it, and those in them."""
         for layer in self.layers:
             if isinstance(layer, Sequential):
-                yield from layer.rows()
+                yield layer
+                yield from layer.inner()
 
     def reseed(self, seeds: np.random.SeedSequence) -> None:
         for layer, own in zip(self.layers, seeds.spawn(len(self.layers)), strict=True):

@@ -124,7 +124,7 @@ static void transpose(ptrdiff_t rows, ptrdiff_t columns, real *y, ptrdiff_t y_ro
                       ptrdiff_t x_column)
 {
     enum { LINE = 64 / sizeof(real), ROWS = 5 * LINE, STEP = ROWS + LINE, COLUMNS = 64 };
-    if (FC_LEN > FC_PIECE && columns <= FC_LEN / 2 && rows >= 2 * FC_PIECE) {
+    if (FC_LEN > FC_PIECE && columns > 0 && columns <= FC_LEN / 2 && rows >= 2 * FC_PIECE) {
         transpose_narrow(rows, (int)columns, y, y_row, x, x_column);
         return;
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -81,14 +83,18 @@ def is_replayed(net):
     return net._replay is not None and bool(net._replay._calls)
 
 
+def replayed(net, x):
+    """The network, once it has written down what it does to x."""
+    for _ in range(3):
+        net(x)
+    assert is_replayed(net)
+    return net
+
+
 @pytest.fixture
 def net():
-    """LeNet, at its third prediction."""
-    found, shape = lenet()
-    for _ in range(2):
-        found(batch(shape))
-    assert is_replayed(found)
-    return found
+    """LeNet, at its fourth prediction."""
+    return replayed(lenet()[0], batch((1, 28, 28)))
 
 
 @pytest.fixture
@@ -152,9 +158,13 @@ CHANGES = {
     "a value": lambda net: setattr(net[0].weight, "value", 2 * net[0].weight.value),
     "a parameter": lambda net: setattr(net[9], "weight", fc.Linear(120, 84, rng=9).weight),
     "no bias": lambda net: setattr(net[0], "bias", None),
+    "a value nobody asked for": lambda net: setattr(
+        net[0].weight, "value", np.ones((6, 1, 5, 5), "f4")
+    ),
     "a state": lambda net: net.load_state_dict(fc.models.lenet5(rng=1).state_dict()),
     "a layer": lambda net: net.layers.__setitem__(5, fc.AvgPool2d(2)),
     "one layer more": lambda net: net.append(fc.ReLU()),
+    "all layers": lambda net: setattr(net, "layers", net.layers[:-2]),
     "an option": lambda net: net[0].geometry.update(dilation=2, padding=4),
     "all options": lambda net: setattr(net[2], "geometry", fc.MaxPool2d(3, 2, 1).geometry),
     "a method": lambda net: setattr(net[1], "forward", lambda x, train=False: abs(x)),
@@ -167,11 +177,10 @@ def test_changes_are_seen(net, x, change):
     net[0].bias.value += 0.1
     net[6].bias.value += 0.1
     before = net(x)
-    assert net(x).tobytes() == before.tobytes()
-    assert is_replayed(net)
+    assert replayed(net, x)(x).tobytes() == before.tobytes()
     change(net)
     (want,) = predictions(net, [x])
-    found = [net(x) for _ in range(3)]
+    found = [net(x) for _ in range(5)]
     assert all(y.tobytes() == want for y in found)
     assert found[0].tobytes() != before.tobytes() or change is CHANGES["a method"]
 
@@ -182,17 +191,25 @@ def test_training_is_seen(net, x):
     fc.SGD(net.parameters(), lr=0.1).step()
     (want,) = predictions(net, [x])
     assert net(x).tobytes() == want != before.tobytes()
-    assert is_replayed(net)
+    assert replayed(net, x)(x).tobytes() == want
 
 
 def test_a_change_in_an_inner_network_is_seen():
     net, shape = all_layers()
     x = batch(shape)
-    net(x), net(x)
-    assert is_replayed(net)
-    net[1].layers[1] = fc.ReLU()
-    (want,) = predictions(net, [x])
-    assert net(x).tobytes() == want
+    replayed(net, x)
+    own = net[1].forward
+    for change in (
+        lambda: net[1].layers.__setitem__(1, fc.ReLU()),
+        lambda: setattr(net[1][2], "layers", [fc.MaxPool2d(2)]),
+        lambda: setattr(net[1], "forward", lambda x, train=False: 2 * own(x, train)),
+    ):
+        before = net(x)
+        change()
+        (want,) = predictions(net, [x])
+        assert net(x).tobytes() == want != before.tobytes()
+        if "forward" not in vars(net[1]):
+            replayed(net, x)
 
 
 def test_writing_through_a_reference_from_before_is_seen(x):
@@ -204,8 +221,7 @@ def test_writing_through_a_reference_from_before_is_seen(x):
     assert net(x).tobytes() != want.tobytes()
     assert net(x).tobytes() == predictions(net, [x])[0]
     del bias
-    net(x), net(x)
-    assert is_replayed(net)
+    replayed(net, x)
 
 
 def test_backends_are_seen(net, x, monkeypatch):
@@ -229,11 +245,111 @@ class Doubled(fc.layers.Layer):
 def test_layers_of_ones_own_are_called_each_time(x):
     inner = fc.Sequential(fc.Conv2d(1, 2, 3, rng=0))
     net = fc.Sequential(inner, Doubled())
-    for n in range(4):
+    for n in range(5):
         assert net(x).tobytes() == predictions(net, [x])[0]
         assert net[1].calls == 2 * n + 2
     assert not is_replayed(net)
     assert is_replayed(inner)
+
+
+class InPlace(fc.Conv2d):
+    """A kernel call, and then NumPy in its result."""
+
+    def forward(self, x, train=False, activation=None):
+        y = super().forward(x, train, activation)
+        y += 1
+        return y
+
+
+class Residual(fc.Sequential):
+    """The same with a network."""
+
+    def forward(self, x, train=False):
+        y = super().forward(x, train)
+        y += x
+        return y
+
+
+@pytest.mark.parametrize("layer", [InPlace(1, 2, 3, rng=0), Residual(fc.Conv2d(1, 1, 1, rng=0))])
+def test_subclasses_are_called_each_time(x, layer):
+    net = fc.Sequential(layer, fc.Conv2d(layer(x).shape[1], 3, 3, rng=1))
+    want = predictions(net, [x])[0]
+    assert [net(x).tobytes() for _ in range(5)] == [want] * 5
+    assert not is_replayed(net)
+
+
+def test_what_a_subclass_adds_is_added_once(x):
+    net = Residual(fc.Conv2d(1, 1, 1, rng=0), fc.ReLU())
+    want = (net._forward(x, False) + x).tobytes()
+    assert [net(x).tobytes() for _ in range(5)] == [want] * 5
+    assert is_replayed(net)  # but for what is added
+
+
+def test_a_method_around_a_networks_own(net, x):
+    own, (want,) = net.forward, [y.tobytes() for y in [2 * net(x)]]
+    net.forward = lambda x, train=False: 2 * own(x, train)
+    assert [net(x).tobytes() for _ in range(5)] == [want] * 5
+
+
+def test_weights_in_another_order_of_memory():
+    """A window as large as the image, whose weights have to be copied for it."""
+    net, shape = whole_window()
+    net[0].weight.value = np.asfortranarray(net[0].weight.value)
+    x = batch(shape)
+    replayed(net, x)
+    heap = [np.full((90, 500), 1e9, np.float32) for _ in range(8)]
+    assert net(x).tobytes() == predictions(net, [x])[0]
+    del heap
+
+
+def test_images_of_the_size_of_the_window_and_larger_ones():
+    net = fc.Sequential(fc.Conv2d(16, 16, 2, rng=0))
+    for shape in ((16, 2, 2), (16, 8, 9), (16, 2, 2)):
+        x = batch(shape)
+        with fc.use_backend("numpy"):
+            want = net._forward(x, False)
+        for _ in range(5):
+            np.testing.assert_allclose(net(x), want, rtol=1e-4, atol=1e-4)
+
+
+def test_attributes_that_nothing_reads(net, x):
+    want = net(x)
+    net[0].note = np.ones(3)
+    assert net(x).tobytes() == want.tobytes()
+    net[0].note = np.zeros(3)
+    assert replayed(net, x)(x).tobytes() == want.tobytes()
+
+
+def test_options_in_lists():
+    net = fc.Sequential(fc.Conv2d(1, 2, 3, rng=0))
+    net[0].geometry["padding"] = padding = [1, 1]
+    x = batch((1, 9, 9))
+    assert replayed(net, x)(x).shape == (1, 2, 9, 9)
+    padding[0] = 0
+    assert net(x).shape == (1, 2, 7, 9)
+
+
+def test_each_dtype_of_x_has_its_own():
+    """Without parameters the result is of the dtype of x."""
+    net = fc.Sequential(fc.MaxPool2d(2))
+    x = batch((1, 8, 8))
+    replayed(net, x)
+    assert net(x.astype(np.float64)).dtype == np.float64
+    assert net(x).dtype == np.float32
+
+
+def test_who_predicts_twice_writes_nothing_down(net, monkeypatch):
+    monkeypatch.setattr(replay.Replay, "_write_down", lambda *_: pytest.fail("written down"))
+    for size in (28, 28, 30, 30, 28, 28):
+        net(batch((1, size, size))[:, :, :28, :28] if size == 28 else batch((1, 28, 28), 2))
+
+
+def test_who_touches_a_parameter_each_time_writes_nothing_down(x, monkeypatch):
+    net, _ = lenet()
+    monkeypatch.setattr(replay.Replay, "_write_down", lambda *_: pytest.fail("written down"))
+    for _ in range(6):
+        net[0].bias.value[...] += 1
+        assert net(x).tobytes() == predictions(net, [x])[0]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +389,7 @@ def test_errors_stay_errors(net, x):
 def test_an_interrupt_leaves_a_network_that_predicts(x, monkeypatch):
     net, _ = lenet()
     (want,) = predictions(net, [x])
-    net(x)
+    net(x), net(x)
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -284,6 +400,49 @@ def test_an_interrupt_leaves_a_network_that_predicts(x, monkeypatch):
             net(x)  # while it is written down
     assert [net(x).tobytes() for _ in range(3)] == [want] * 3
     assert is_replayed(net)
+
+
+@pytest.fixture
+def switching():
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_with_inputs_of_different_shapes(net, switching):
+    xs = [batch((1, 28, 28), 1 + i % 3) for i in range(60)]
+    want = predictions(net, xs)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(10):
+            assert [y.tobytes() for y in pool.map(net, xs)] == want
+
+
+def test_a_thread_that_writes_while_another_predicts(x, switching):
+    """The last prediction is of the last weights, whatever was kept in between."""
+    net = fc.Sequential(fc.Conv2d(1, 2, 3, rng=0))
+    done = threading.Event()
+
+    def predict():
+        while not done.is_set():
+            net(x)
+
+    predicting = threading.Thread(target=predict)
+    predicting.start()
+    try:
+        for n in range(2000):
+            value = net[0].bias.value
+            value[...] = n
+            del value
+            if n % 50 == 0:
+                assert net(x).tobytes() == predictions(net, [x])[0]
+                net[0].bias.value = np.full(2, n, np.float32)
+    finally:
+        done.set()
+        predicting.join()
+    fresh = copy.deepcopy(net)
+    assert net(x).tobytes() == predictions(net, [x])[0] == fresh(x).tobytes()
 
 
 def test_many_threads_predict_with_one_network(net):
@@ -302,8 +461,9 @@ def test_copies_and_pickles_are_without_it(net, x):
     assert is_replayed(net)
 
 
+@pytest.mark.skipif(fc.get_num_threads() == 1, reason="one thread is all there are")
 def test_each_thread_count_has_its_own(net, x):
     want = net(x)
     with fc.threads(1):
-        assert not net._replay.is_of(x)
+        assert not net._replay.is_of(net, x)
         assert net(x).tobytes() == want.tobytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -48,8 +49,8 @@ def spaced(x):
 
 def check_again(call, x):
     """A recorded call, made again for other numbers, against the call itself."""
-    with Recording(1 << 20) as recording:
-        y = call(x)
+    recording = Recording(1 << 20)
+    y = recording.of(call, x)
     (again,) = recording.calls()
     ((first, last),) = recording.arrays
     assert np.may_share_memory(first, x)
@@ -80,6 +81,38 @@ def test_convolutions(problem, prepared, memory, dtype, backend):
             return kernels.conv2d(x, weights, bias, activation="relu", backend=backend, **options)
 
         check_again(call, x)
+
+
+@pytest.mark.parametrize("name", ["a window as large as the image", "the same of few weights"])
+@pytest.mark.parametrize("steps", [(2, 1, 1, 1), (1, 1, 1, 2), (1, 2, 1, 1), (-1, 1, 1, 1)])
+def test_images_with_gaps_are_not_written_to(name, steps):
+    """Where a window is the whole image, these are copied, or are views of what they were."""
+    x_shape, w_shape, _ = CONVOLUTIONS[name]
+    whole = RNG.standard_normal([n * abs(step) for n, step in zip(x_shape, steps, strict=True)])
+    x = whole[tuple(slice(None, None, step) for step in steps)]
+    w = RNG.standard_normal(w_shape)
+    again = check_again(lambda x: kernels.conv2d(x, w), x)
+    before = whole.copy()
+    again()
+    np.testing.assert_array_equal(whole, before)
+
+
+def test_weights_in_another_order_of_memory():
+    for name in ("a window as large as the image", "planes", "bands"):
+        x_shape, w_shape, options = CONVOLUTIONS[name]
+        w = np.asfortranarray(RNG.standard_normal(w_shape))
+        check_again(
+            lambda x, w=w, options=options: kernels.conv2d(x, w, **options),
+            numbers(x_shape, np.float64, False),
+        )
+
+
+def test_one_weight_for_images_of_the_windows_size_and_for_larger_ones():
+    w = RNG.standard_normal((16, 16, 2, 2))
+    prepared = PreparedWeights(w)
+    for size in (2, 9, 2):
+        x = RNG.standard_normal((1, 16, size, size))
+        np.testing.assert_array_equal(kernels.conv2d(x, prepared), kernels.conv2d(x, w))
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -115,8 +148,8 @@ def test_a_step_keeps_its_memory_and_leaves_none():
     x_shape, w_shape, options = CONVOLUTIONS["planes"]
 
     x = numbers(x_shape, np.float32, False)
-    with Recording(1 << 20) as recording:
-        y = kernels.conv2d(x, np.ones(w_shape, np.float32), None, **options)
+    recording = Recording(1 << 20)
+    y = recording.of(partial(kernels.conv2d, **options), x, np.ones(w_shape, np.float32))
     want = kernels.conv2d(x, np.ones(w_shape, np.float32), None, **options)
     (again,) = recording.calls()
     gone = weakref.ref(x)
@@ -131,9 +164,10 @@ def test_a_step_keeps_its_memory_and_leaves_none():
 
 
 def test_no_images():
-    with Recording(1 << 20) as recording:
-        y = kernels.conv2d(np.zeros((0, 2, 5, 5)), np.zeros((3, 2, 5, 5)))
-        kernels.max_pool2d(np.zeros((0, 2, 5, 5)), 2, return_indices=False)
+    recording = Recording(1 << 20)
+    y = recording.of(kernels.conv2d, np.zeros((0, 2, 5, 5)), np.zeros((3, 2, 5, 5)))
+    pool = partial(kernels.max_pool2d, return_indices=False)
+    recording.of(pool, np.zeros((0, 2, 5, 5)), 2)
     for again in recording.calls():
         again()
     assert y.shape == (0, 3, 1, 1)
@@ -141,11 +175,11 @@ def test_no_images():
 
 def test_more_bytes_than_wanted_are_not_kept():
     x, w = np.zeros((1, 1, 10, 10)), np.zeros((1, 1, 3, 3))
-    with Recording(8 * 8 * 8) as recording:
-        kernels.conv2d(x, w)
-        assert len(recording.calls()) == 1
-        kernels.conv2d(x, w)
-        kernels.conv2d(x[..., :3, :3], w)  # of less, but after that
+    recording = Recording(8 * 8 * 8)
+    recording.of(kernels.conv2d, x, w)
+    assert len(recording.calls()) == 1
+    recording.of(kernels.conv2d, x, w)
+    recording.of(kernels.conv2d, x[..., :3, :3], w)  # of less, but after that
     assert recording.calls() == recording.arrays == []
 
 
@@ -157,12 +191,15 @@ def test_only_this_thread_records():
         seen.append(is_recording())
         kernels.conv2d(x, w)
 
-    with Recording(1 << 20) as recording:
+    def start():
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-        assert is_recording()
-    assert seen == [False]
+        seen.append(is_recording())
+
+    recording = Recording(1 << 20)
+    recording.of(start)
+    assert seen == [False, True]
     assert not is_recording()
     assert recording.calls() == []
     kernels.conv2d(x, w)
@@ -170,7 +207,8 @@ def test_only_this_thread_records():
 
 
 def test_an_error_ends_it():
-    with pytest.raises(kernels.ShapeError), Recording(1 << 20) as recording:
-        kernels.conv2d(np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 3, 3)))
+    recording = Recording(1 << 20)
+    with pytest.raises(kernels.ShapeError):
+        recording.of(kernels.conv2d, np.zeros((1, 1, 2, 2)), np.zeros((1, 1, 3, 3)))
     assert recording.calls() == []
     assert not is_recording()
