@@ -7,6 +7,7 @@ again, with other numbers in the same arrays, may leave it out.
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -82,9 +83,8 @@ class Recording:
             if is_call:
                 calls += made
             else:
-                from .cpu import Steps
-
-                calls.append(Steps([*made]))
+                cpu = importlib.import_module(f"{__package__}.cpu")  # not in the pure wheel
+                calls.append(cpu.Steps([*made]))
         return calls
 
 

@@ -74,10 +74,9 @@ class Replay:
             return False
         if not self._calls:
             return True
-        return (
-            [net.layers, *[inner.layers for inner in self._inner]] == self._layers
-            and [*map(dict.get, self._attributes, self._names)] == self._values
-        )
+        layers = [net.layers, *[inner.layers for inner in self._inner]]
+        values = [*map(dict.get, self._attributes, self._names)]
+        return layers == self._layers and values == self._values
 
     def __call__(self, net: Sequential, x: Array) -> Array | None:
         """The result; or None where the layers have to compute it."""
