@@ -566,9 +566,9 @@ def max_pool2d_dx(dy, indices, dx):
     job.h.size, job.w.size = job.x.size[2], job.x.size[3]
     job.h.out, job.w.out = job.y.size[2], job.y.size[3]
     job.by_channel = job.x.step[1] == 1 and job.channels > 1
-    work = numbers_of(&job.x) // 4 + numbers_of(&job.y)
-    if work == 0:
+    if numbers_of(&job.x) == 0:
         return
+    work = numbers_of(&job.x) // 4 + numbers_of(&job.y)
     # parts are of channels here, not of rows: a row's indices may lie anywhere in the plane
     cut_tasks(&job, job.channels if job.by_channel else 1, job.h.size * job.w.size, work)
     run(scatter_task, &job, tasks_of(&job), work, 0)

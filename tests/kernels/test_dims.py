@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import product
 
 import numpy as np
@@ -211,3 +212,13 @@ def test_equal_but_other_types_are_not_taken_from_the_cache():
     for stride in (1.0, True, (1, 1.0)):
         with pytest.raises(TypeError, match="stride must be an integer"):
             ConvDims.of((1, 1, 5, 5), (1, 1, 1, 1), stride=stride)
+
+
+def test_words_are_sizes_and_both_axes():
+    """Compiled kernels read the walk from them, in the order of common.pxi."""
+    conv = ConvDims.parse("n2c8h14w15_k16r3x2_s2x1_p1x0:3_d1x2_g2")
+    rows, columns = conv.forward_taps
+    assert struct.unpack("24n", conv.words) == (2, 8, 16, 2, *rows, *columns)
+    pool = PoolDims.parse("n2c8h14w15_r3x2_s2x3_p1x0_d1x1_ceil")
+    rows, columns = pool.forward_taps
+    assert struct.unpack("24n", pool.words) == (2, 8, 8, 8, *rows, *columns)

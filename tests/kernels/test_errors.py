@@ -97,6 +97,7 @@ VALUES = [
     (conv(x, w, stride=0), r"conv2d: stride must be at least 1, got 0"),
     (conv(x, w, stride=(1, -1)), r"conv2d: stride must be at least 1, got \(1, -1\)"),
     (conv(x, w, dilation=0), r"conv2d: dilation must be at least 1, got 0"),
+    (conv(x, w, stride=2**63), r"conv2d: stride must be at most 2147483647, got 9223372036854775808"),
     (conv(x, w, padding=-1), r"conv2d: padding must be at least 0, got -1"),
     (conv(x, w, padding=((0, -1), (0, 0))), r"conv2d: padding must be at least 0, got \(0, -1\)"),
     (conv(x, w, groups=0), r"conv2d: groups must be at least 1, got 0"),
