@@ -57,7 +57,7 @@ FC_INLINE void transpose_block(int columns, real *y, ptrdiff_t y_row, const real
 static void transpose_narrow(ptrdiff_t rows, int columns, real *y, ptrdiff_t y_row, const real *x,
                              ptrdiff_t x_column)
 {
-    enum { PIECES = FC_LEN / FC_PIECE, HALF = FC_LEN / 2, TWO = 2 * FC_PIECE };
+    enum { PIECES = FC_LEN / FC_PIECE, HALF = FC_LEN > 1 ? FC_LEN / 2 : 1, TWO = 2 * FC_PIECE };
     ptrdiff_t at[FC_LEN];
     for (int i = 0; i < FC_LEN; i++) {
         int c = i % HALF < columns ? i % HALF : columns - 1;
