@@ -11,6 +11,8 @@ cdef enum:
     BAND_BYTES = 384 * 1024     # of a gathered band
     PANEL_BYTES = 32 * 1024     # of a panel's part of the depth: in L1 (96 KiB, in L2: 2 % slower)
     TASKS_PER_THREAD = 4
+    # A number moved through a transpose costs as much as so many lanes of an FMA (Zen 4).
+    MOVE = 6
 
 
 cdef struct Walk:
@@ -64,6 +66,16 @@ cdef inline Py_ssize_t reach(TapAxis *a, Py_ssize_t results) noexcept nogil:
 
 cdef inline bint inside(TapAxis *a) noexcept nogil:
     return a.first >= 0 and a.first + reach(a, a.size_out) <= a.size_in
+
+
+cdef inline bint is_flat(Walk *k) noexcept nogil:
+    """Whether the results of a plane read the cells of a plane, one by one."""
+    cdef View *y = &k.result
+    if k.h.taps != 1 or k.w.taps != 1 or k.h.step != 1 or k.w.step != 1:
+        return False
+    if not inside(&k.w) or k.h.out_step != 1 or k.w.out_step != 1:
+        return False
+    return y.step[3] != 1 or y.step[2] == k.w.size_out
 
 
 cdef inline void thin(Walk *k, TapAxis *a, int axis) noexcept nogil:

@@ -3,6 +3,7 @@
 No window is unrolled: a tile's rows are pointers to the pixels' first taps, and the taps
 are offsets from there, the same for all pixels.  A row of the window over neighbouring
 columns is one run of KW·C numbers, so first layers with few channels have long runs too.
+(But where filters are many and columns few, some vectors of columns are: conv2d_columns.pxi.)
 """
 
 __all__ = ["conv2d", "conv2d_again", "conv2d_db", "conv2d_dw", "conv2d_dx", "describe"]
@@ -16,6 +17,7 @@ include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"
 include "conv2d_phases.pxi"
+include "conv2d_columns.pxi"
 include "conv2d_planar.pxi"
 include "conv2d_dense.pxi"
 include "conv2d_depthwise.pxi"
@@ -67,12 +69,15 @@ cdef void unroll_row(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
 
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
-    """A channel alone, or few filters.  Returns whether the walk was done."""
+    """A channel alone, few columns or few filters.  Returns whether the walk was done."""
     if depthwise_forward(k, f, bias):
         return True
-    if not planar_pays(k):
+    if columns_pay(k, f):
+        columns_walk(k, f, bias)
+    elif planar_pays(k):
+        planar_walk(k, f, bias)
+    else:
         return False
-    planar_walk(k, f, bias)
     return True
 
 
@@ -84,6 +89,9 @@ cdef object special_way(Walk *k):
     dense = dense_way(k)
     if dense is not None:
         return dense
+    columns = columns_way(k)
+    if columns is not None:
+        return columns
     if not planar_pays(k):
         return None
     p.walk = k
@@ -142,6 +150,7 @@ cdef struct Kept:
     Walk walk
     Filters filters
     Planes planes
+    Columns columns
     Dense dense
     View images                 # that are copied in (C, H, W) order
     char *copies
@@ -169,7 +178,7 @@ cdef void release_kept(void *memory) noexcept:
 
 
 cdef object keep_walk(Step step, Kept *kept, object b, object prepared):
-    """Planes or bands.  Returns what must be held; None, and no task, where channels are alone."""
+    """Columns, planes or bands.  Returns what must be held; no task where channels are alone."""
     cdef Walk *k = &kept.walk
     cdef View bias
     cdef View *at = NULL
@@ -182,7 +191,11 @@ cdef object keep_walk(Step step, Kept *kept, object b, object prepared):
     set_panels(k)
     if depthwise_pays(k):
         return None
-    if planar_pays(k):
+    if columns_pay(k, &kept.filters):
+        begin_columns(&kept.columns, k, &kept.filters, at)
+        step.do(columns_task, &kept.columns, columns_tasks(&kept.columns), columns_work(k),
+                kept.columns.scratch)
+    elif planar_pays(k):
         begin_planes(&kept.planes, k, &kept.filters, at)
         step.do(planes_task, &kept.planes, k.images * k.groups * kept.planes.bands,
                 planes_work(k), kept.planes.scratch)

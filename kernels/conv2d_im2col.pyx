@@ -1,7 +1,8 @@
-"""Convolution by im2col: windows are unrolled into rows, a band at a time.
+"""Convolution by im2col: windows are unrolled into rows or columns, a band at a time.
 
-A tile of the matrix of windows is written to scratch that stays in L2 and multiplied by
-the same micro-kernel and the same packed filters as in the direct algorithm.
+A tile of the matrix of windows is written to scratch that stays in L2.  Rows are multiplied by the
+same micro-kernel and the same packed filters as in the direct algorithm; columns are unrolled
+where that algorithm does so.
 """
 
 __all__ = ["conv2d", "conv2d_dw", "conv2d_dx", "describe"]
@@ -11,6 +12,7 @@ include "conv2d_filters.pxi"
 include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"
+include "conv2d_columns.pxi"
 
 cdef enum:
     UNROLLED_BYTES = 512 * 1024
@@ -78,11 +80,15 @@ cdef void unroll_row(void *context, Py_ssize_t r, void *scratch) noexcept nogil:
 
 
 cdef int special_walk(Walk *k, Filters *f, View *bias) except -1:
-    return False
+    """Windows unrolled as columns.  Returns whether the walk was done."""
+    if not columns_pay(k, f):
+        return False
+    columns_walk(k, f, bias)
+    return True
 
 
 cdef object special_way(Walk *k):
-    return None
+    return columns_way(k)
 
 
 cdef int special_dx(Walk *k, Filters *f, object dims) except -1:

@@ -12,11 +12,6 @@
 #
 # LeNet's first layer, N = 64, NCHW, AVX-512, one thread: 24 -> 67 GFLOP/s; its dx 8 -> 35.
 
-cdef enum:
-    # A number moved through a transpose costs as much as so many lanes of an FMA (Zen 4).
-    MOVE = 6
-
-
 cdef struct Planes:
     Walk *walk
     Filters *filters
@@ -56,16 +51,6 @@ cdef bint planar_pays(Walk *k) noexcept:
             + (0 if from_planes else MOVE * cells)
             < filters * k.depth + (MOVE * k.cout if to_planes else 0)
             + (MOVE * cells if from_planes else 0))
-
-
-cdef inline bint is_flat(Walk *k) noexcept nogil:
-    """Whether the results of a plane read the cells of a plane, one by one."""
-    cdef View *y = &k.result
-    if k.h.taps != 1 or k.w.taps != 1 or k.h.step != 1 or k.w.step != 1:
-        return False
-    if not inside(&k.w) or k.h.out_step != 1 or k.w.out_step != 1:
-        return False
-    return y.step[3] != 1 or y.step[2] == k.w.size_out
 
 
 cdef inline Py_ssize_t phase_pitch(Walk *k) noexcept nogil:

@@ -30,6 +30,8 @@ CONV = (
     "n3c18h4w5_k33r1x1_s1x1_p0x0_d1x1_g1",
     "n2c16h7w7_k16r3x3_s2x2_p1x1_d1x1_g16",
     "n2c140h17w19_k90r1x1_s1x1_p0x0_d1x1_g2",  # dw of 1×1 in place, parts of a plane
+    "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",  # columns, filters in place
+    "n1c70h15w15_k33r1x1_s1x1_p0x0_d1x1_g1",  # dx of columns, filters copied
     "n7c531h1w1_k139r1x1_s1x1_p0x0_d1x1_g1",  # linear layers, weights in place
     "n2c517h1w1_k131r1x1_s1x1_p0x0_d1x1_g1",
     "n2c19h17w35_k19r3x3_s2x2_p1x1_d1x1_g19",

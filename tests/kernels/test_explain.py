@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from kernel_support import COLUMN_CASES
 
 from fastconv.kernels import available_backends, registry, threads
 from fastconv.kernels.dims import ConvDims
@@ -42,7 +43,10 @@ def test_explain_says_which_option_excludes_an_implementation():
     ("x_shape", "w_shape", "options", "way"),
     [
         ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "F(4x4, 3x3)"),
-        ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "direct"}, "filters, depth 2304"),
+        ((16, 256, 56, 56), (64, 256, 3, 3), {"algorithm": "direct"}, "filters, depth 2304"),
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "direct"}, "columns, depth 2304"),
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "im2col"}, "columns, depth 2304"),
+        ((1, 64, 56, 56), (64, 64, 1, 1), {}, "columns, depth 64"),
         ((64, 1, 28, 28), (6, 1, 5, 5), {}, "planar"),
         ((64, 16, 5, 5), (120, 16, 5, 5), {}, "as a linear layer of 400 inputs"),
         ((16, 9216, 1, 1), (4096, 9216, 1, 1), {}, "linear: dot products of 9216 inputs"),
@@ -64,6 +68,25 @@ def test_explain_tells_the_way(x_shape, w_shape, options, way):
         if cpu.vector_bytes() < 16:
             pytest.skip("one lane cannot be wasted")
     assert way in explain(x_shape, w_shape, **options, backend="cython").details["way"]
+
+
+@compiled
+@pytest.mark.parametrize("case", COLUMN_CASES)
+def test_the_cases_of_columns_are_columns(case):
+    dims = ConvDims.parse(case)
+    options = {"stride": dims.stride, "padding": dims.pad, "dilation": dims.dilation}
+    for channels_last in (False, True) if case in COLUMN_CASES[-2:] else (False,):
+        for algorithm in ("direct", "im2col"):
+            found = explain(
+                dims.x_shape,
+                dims.w_shape,
+                **options,
+                groups=dims.groups,
+                backend="cython",
+                algorithm=algorithm,
+                channels_last=channels_last,
+            )
+            assert found.details["way"].startswith("columns")
 
 
 @pytest.mark.skipif("numba" not in available_backends(), reason="Numba is not installed")
@@ -91,7 +114,7 @@ def test_explain_tells_the_way_of_numba(x_shape, w_shape, options, way):
 @compiled
 def test_explain_tells_copies_threads_and_bounded_scratch():
     with threads(1):
-        found = explain(**ALEXNET3, backend="cython", algorithm="direct")
+        found = explain((1, 64, 56, 56), (64, 64, 3, 3), padding=1, algorithm="direct")
         assert found.threads == 1
     assert "gathered, padded" in found.details["copies"]
     assert (
@@ -100,8 +123,9 @@ def test_explain_tells_copies_threads_and_bounded_scratch():
     )
     for n, algorithm in product((1, 100), ("direct", "im2col", "winograd")):
         how = {"backend": "cython", "algorithm": algorithm}
-        big = explain((n, 512, 224, 224), (512, 512, 3, 3), padding=1, **how)
-        assert int(big.details["scratch"].split()[0]) < 8 * 1024
+        for channels, side in ((512, 224), (1200, 7), (1100, 9)):  # the last two are columns
+            big = explain((n, channels, side, side), (512, channels, 3, 3), padding=1, **how)
+            assert int(big.details["scratch"].split()[0]) < 8 * 1024
 
 
 @compiled
