@@ -170,6 +170,14 @@ cdef inline Py_ssize_t tasks_wanted(Py_ssize_t work) except -1:
     return TASKS_PER_THREAD * threads if threads > 1 else 1
 
 
+cdef inline Py_ssize_t thread_part(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t others,
+                                   Py_ssize_t work) except -1:
+    """A block of `size` in whole units, so that threads have two each of them, and one all."""
+    cdef Py_ssize_t threads = threads_for(work)
+    cdef Py_ssize_t wanted = ceil_div(2 * threads if threads > 1 else 1, others)
+    return most(ceil_div(ceil_div(size, wanted), unit), 1) * unit
+
+
 # ---- gathering the source ----
 
 cdef void gather_row(Walk *k, Band *b, Py_ssize_t image, Py_ssize_t y, char *to) noexcept nogil:

@@ -47,7 +47,8 @@ cdef struct Run:
 # ---- whether it pays ----
 
 cdef inline bint from_planes(Walk *k) noexcept nogil:
-    return is_flat(k) and k.source.step[2] == k.w.size_out * k.source.step[3]
+    """Whether the results of a plane read the cells of a plane, that follow one another."""
+    return is_flat(k) and inside(&k.h) and k.source.step[2] == k.w.size_out * k.source.step[3]
 
 
 cdef inline bint to_planes(Walk *k) noexcept nogil:

@@ -72,14 +72,6 @@ cdef inline Py_ssize_t dense_work(Dense *d) noexcept:
     return d.inputs * d.filters * (4 + d.images) // 32
 
 
-cdef inline Py_ssize_t dense_parts(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t others,
-                                   Py_ssize_t work) except -1:
-    """A block of `size` in whole units, so that threads have two each of them, and one all."""
-    cdef Py_ssize_t threads = threads_for(work)
-    cdef Py_ssize_t wanted = ceil_div(2 * threads if threads > 1 else 1, others)
-    return most(ceil_div(ceil_div(size, wanted), unit), 1) * unit
-
-
 # ---- y ----
 
 cdef void dots_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
@@ -132,7 +124,7 @@ cdef bint begin_dots(Dense *d, object x, object w, object b, object y, object di
             return False
         d.bias = bias.at
     d.image_block = DENSE_IMAGES
-    d.filter_block = least(DENSE_FILTERS, dense_parts(d.filters, d.tiles.dot_filters,
+    d.filter_block = least(DENSE_FILTERS, thread_part(d.filters, d.tiles.dot_filters,
                                                       ceil_div(d.images, DENSE_IMAGES),
                                                       dense_work(d)))
     return True
@@ -218,10 +210,10 @@ cdef bint dense_dx(object dy, object w, object dx, object dims) except -1:
     width = d.tiles.vectors * d.tiles.lanes
     d.image_block = DENSE_IMAGES
     if d.images <= SPREAD_IMAGES:
-        d.column_block = least(SPREAD_COLUMNS, dense_parts(d.inputs, width, 1, dense_work(&d)))
+        d.column_block = least(SPREAD_COLUMNS, thread_part(d.inputs, width, 1, dense_work(&d)))
         run(spread_task, &d, ceil_div(d.inputs, d.column_block), dense_work(&d), 0)
         return True
-    d.column_block = least(DX_COLUMNS, dense_parts(d.inputs, width,
+    d.column_block = least(DX_COLUMNS, thread_part(d.inputs, width,
                                                    ceil_div(d.images, DENSE_IMAGES),
                                                    dense_work(&d)))
     run(dense_dx_task, &d, ceil_div(d.images, d.image_block) * ceil_div(d.inputs, d.column_block),
@@ -314,7 +306,7 @@ cdef bint dense_dw(object dy, object x, object dw, object dims) except -1:
     d.image_block = least(d.images, DENSE_IMAGES)
     fits = DENSE_BYTES // (d.image_block * d.item) // width * width
     d.column_block = least(least(fits, DENSE_COLUMNS), ceil_div(d.inputs, width) * width)
-    d.filter_block = dense_parts(d.filters, d.tiles.rows, ceil_div(d.inputs, d.column_block),
+    d.filter_block = thread_part(d.filters, d.tiles.rows, ceil_div(d.inputs, d.column_block),
                                  dense_work(&d))
     run(dense_dw_task, &d, ceil_div(d.inputs, d.column_block) * ceil_div(d.filters, d.filter_block),
         dense_work(&d), aligned(d.image_block * d.column_block * d.item)

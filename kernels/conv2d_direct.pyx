@@ -22,7 +22,7 @@ include "conv2d_planar.pxi"
 include "conv2d_dense.pxi"
 include "conv2d_depthwise.pxi"
 include "conv2d_dots.pxi"
-include "conv2d_pointwise.pxi"
+include "conv2d_columns_dw.pxi"
 
 
 cdef void place_rows(Walk *k, Band *b, char *band, char *unrolled, char **row) noexcept nogil:
@@ -120,11 +120,11 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
 
 
 cdef int special_dw(Walk *k, Filters *f) except -1:
-    """Planes of dy, and few filters or one tap.  Returns whether dw was written."""
+    """Few filters over planes of dy, or many.  Returns whether dw was written."""
     if dots_pay(k):
         dots_gradient(k, f)
-    elif points_pay(k, f):
-        points_gradient(k, f)
+    elif columns_dw_pay(k, f):
+        columns_gradient(k, f)
     else:
         return False
     return True

@@ -13,6 +13,7 @@ include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"
 include "conv2d_columns.pxi"
+include "conv2d_columns_dw.pxi"
 
 cdef enum:
     UNROLLED_BYTES = 512 * 1024
@@ -96,7 +97,11 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
 
 
 cdef int special_dw(Walk *k, Filters *f) except -1:
-    return False
+    """Windows unrolled as columns.  Returns whether dw was written."""
+    if not columns_dw_pay(k, f):
+        return False
+    columns_gradient(k, f)
+    return True
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None):

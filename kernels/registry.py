@@ -83,8 +83,9 @@ def _compiled(
 
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:
+    loses = winograd.dw_loses if verb == "conv2d_dw" else winograd.loses
     return (
-        _compiled(verb, "winograd", winograd.why_not, winograd.loses),
+        _compiled(verb, "winograd", winograd.why_not, loses),
         _compiled(verb, "direct"),
         _compiled(verb, "im2col"),
         Implementation(verb, "numba", "direct", "conv2d_numba", f"{verb}_direct"),

@@ -5,7 +5,9 @@ tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where 
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
 F(4) and F(6) meet.  So the choice is by an estimate of the cost, in vector operations.
 
-The estimate knows nothing of N: an image's result must not depend on its batch.
+The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
+That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
+cost more than the products.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from functools import lru_cache
 from .dims import ConvDims
 
 
-__all__ = ["dw_tile", "loses", "tile", "why_not"]
+__all__ = ["dw_loses", "dw_tile", "loses", "tile", "why_not"]
 
 # Operations of a transform, per vector of channels or filters and tile, by n: cycles measured
 # on AVX-512 with data in L2.
@@ -26,6 +28,9 @@ _FILTERS = {3: {4: 45, 6: 70, 8: 100}, 5: {6: 110, 8: 200}}
 _VECTOR = 16
 # The direct product runs this much longer than its FMAs.
 _DIRECT = 1.1
+# Of dw, against a direct FMA (110 problems, AVX-512): a product, each of n × n sums for a channel
+# and a vector of filters, and each element of a tile that is transformed.
+_DW_PRODUCT, _DW_SUM, _DW_ELEMENT = 2.25, 23, 26
 
 
 def why_not(dims: ConvDims, dtype: object = None) -> str | None:
@@ -45,6 +50,16 @@ def loses(dims: ConvDims, dtype: object = None) -> str | None:
     if cost < direct:
         return None
     return f"its transforms would cost more than they save ({cost / direct:.1f} of direct)"
+
+
+def dw_loses(dims: ConvDims, dtype: object = None) -> str | None:
+    """Why the direct algorithm is estimated to be faster for dw, or None."""
+    if min(dims.c, dims.k) // dims.groups < _VECTOR:
+        return f"with less than {_VECTOR} channels or filters lanes would be empty"
+    cost, direct = _dw_cost(dims, dw_tile(dims)), _direct_dw_cost(dims)
+    if cost < direct:
+        return None
+    return f"its sums and transforms would cost more than they save ({cost / direct:.1f} of direct)"
 
 
 @lru_cache(maxsize=1024)
@@ -72,3 +87,22 @@ def _direct_cost(dims: ConvDims) -> float:
     c, k = dims.c // dims.groups, dims.k // dims.groups
     pixels, filters = dims.out_h * dims.out_w, -(-k // _VECTOR)
     return _DIRECT * pixels * dims.kh * dims.kw * c * filters
+
+
+def _dw_cost(dims: ConvDims, n: int) -> float:
+    """Vector operations of a group."""
+    c, k, m = dims.c // dims.groups, dims.k // dims.groups, n + 1 - dims.kh
+    tiles = max(dims.n, 1) * -(-dims.out_h // m) * -(-dims.out_w // m)
+    filters, channels = -(-k // _VECTOR), -(-c // _VECTOR)
+    products, sums = _DW_PRODUCT * tiles * c * filters, _DW_SUM * c * filters
+    return n * n * (products + sums + _DW_ELEMENT * tiles * (channels + filters))
+
+
+def _direct_dw_cost(dims: ConvDims) -> float:
+    """The cheaper of conv2d_gram.pxi and conv2d_columns_dw.pxi."""
+    c, k, taps = dims.c // dims.groups, dims.k // dims.groups, dims.kh * dims.kw
+    pixels = max(dims.n, 1) * dims.out_h * dims.out_w
+    filters = -(-k // _VECTOR) * _VECTOR
+    gram = 1.2 * filters + 58 * k / pixels + 150 / taps
+    columns = k + 19 + 280 / dims.out_w
+    return min(gram, columns) * pixels * c * taps / _VECTOR

@@ -238,6 +238,7 @@ CONV_CASES = (
     "n2c17h7w5_k17r1x1_s1x1_p0x0_d1x1_g1",
     "n3c17h8w9_k15r1x1_s2x2_p0x0_d1x1_g1",
     "n1c5h5w5_k7r1x1_s3x2_p1x2_d1x1_g1",
+    "n2c19h5w6_k17r1x1_s1x1_p1:2x0_d1x1_g1",
     # dw in place: images together in two blocks of channels; parts of a plane in groups
     "n9c330h9w7_k131r1x1_s2x1_p0x0_d1x1_g1",
     "n2c140h17w19_k90r1x1_s1x1_p0x0_d1x1_g2",
@@ -333,7 +334,7 @@ COLUMN_CASES = (
     "n2c70h15w15_k33r1x1_s1x1_p0x0_d1x1_g1",  # more tiles of filters than are copied at once
     "n7c33h7w7_k70r1x1_s1x1_p0x0_d1x1_g1",  # panels across images
     "n3c48h9w8_k200r3x3_s2x2_p0:1x1:0_d1x2_g2",
-    "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",
+    "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",  # dw: several images a part
 )
 CONV_CASES += COLUMN_CASES
 

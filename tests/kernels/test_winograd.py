@@ -289,25 +289,30 @@ def test_tiles_of_known_planes(case, n, n_dw):
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"),
+    ("case", "reason", "reason_dw"),
     [
-        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g1", None),
-        ("n1c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None),
-        ("n1c3h224w224_k64r3x3_s1x1_p1x1_d1x1_g1", "less than 16 channels"),
-        ("n1c64h56w56_k8r3x3_s1x1_p1x1_d1x1_g1", "less than 16 channels or filters"),
-        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g64", "less than 16 channels"),
-        ("n1c512h1w1_k512r3x3_s1x1_p1x1_d1x1_g1", "transforms would cost more"),
-        ("n64c16h5w5_k120r5x5_s1x1_p0x0_d1x1_g1", "transforms would cost more"),
+        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g1", None, None),
+        ("n1c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None, "sums and transforms would cost more"),
+        ("n64c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None, None),
+        ("n0c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None, "sums and transforms would cost more"),
+        ("n1c3h224w224_k64r3x3_s1x1_p1x1_d1x1_g1", *2 * ["less than 16 channels"]),
+        ("n1c64h56w56_k8r3x3_s1x1_p1x1_d1x1_g1", *2 * ["less than 16 channels or filters"]),
+        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g64", *2 * ["less than 16 channels"]),
+        ("n1c512h1w1_k512r3x3_s1x1_p1x1_d1x1_g1", *2 * ["transforms would cost more"]),
+        ("n64c16h5w5_k120r5x5_s1x1_p0x0_d1x1_g1", *2 * ["transforms would cost more"]),
     ],
 )
-def test_where_it_loses(case, reason):
+def test_where_it_loses(case, reason, reason_dw):
     """It is not chosen, but it can be asked for."""
     dims, f4 = of(case), np.dtype("f4")
-    told = winograd.loses(dims, f4)
-    assert told is None if reason is None else reason in told
     for verb in VERBS:
+        loses, why = winograd.loses, reason
+        if verb == "conv2d_dw":
+            loses, why = winograd.dw_loses, reason_dw
+        told = loses(dims, f4)
+        assert told is None if why is None else why in told
         taken = registry.select(verb, dims, f4, "cython").algorithm
-        assert (taken == "winograd") == (reason is None)
+        assert (taken == "winograd") == (why is None)
         assert registry.select(verb, dims, f4, algorithm="winograd").algorithm == "winograd"
 
 
