@@ -3,6 +3,7 @@
 cdef enum:
     SOME_WINDOWS = 8        # channels whose windows are transposed at a time, in L1
     MOST_WINDOW = 256       # larger windows go tap by tap
+    PACKED_ROWS = 32        # from so many pages at a time
 
 
 # One phase of dx's stride: some taps, from value `first` of the depth on.
@@ -137,9 +138,39 @@ cdef void pack_windows(PackJob *job, Py_ssize_t group, Py_ssize_t first, Py_ssiz
         c += n
 
 
+# ---- by rows: filters are neighbours in w ----
+
+cdef void pack_rows(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    """Some rows of depth, of all panels: a row of w lies in one page, a panel's in one each."""
+    cdef PackJob *job = <PackJob *>context
+    cdef Walk *k = job.walk
+    cdef Filters *f = job.filters
+    cdef Py_ssize_t blocks = ceil_div(k.depth, PACKED_ROWS), group = index // blocks, first = 0
+    cdef Py_ssize_t d = index % blocks * PACKED_ROWS, rows = least(PACKED_ROWS, k.depth - d)
+    cdef Py_ssize_t columns, width
+    cdef char *w = filter_tap(k, f, group, 0, 0, 0) + d * f.in_step * k.item
+    cdef char *to
+    while first < k.cout:
+        columns = least(k.panel, k.cout - first)
+        width = ceil_div(columns, k.tiles.lanes) * k.tiles.lanes
+        to = job.packed + (group * k.group_size + first * k.depth + d * width) * k.item
+        if columns < width:
+            memset(to, 0, rows * width * k.item)
+        k.tiles.copy(rows, columns, to, width, 1, w + first * k.item, f.in_step, 1)
+        first += k.panel
+
+
+cdef inline bint by_rows(PackJob *job) noexcept nogil:
+    return (job.filters.out_step == 1 and job.filters.in_step != 1 and not job.unpack
+            and job.all == NULL and job.walk.h.taps * job.walk.w.taps == 1)
+
+
 cdef int pack_job(PackJob *job) except -1:
     cdef Walk *k = job.walk
     cdef size_t scratch = 0
+    if by_rows(job):
+        return run(pack_rows, job, k.groups * ceil_div(k.depth, PACKED_ROWS),
+                   k.groups * k.group_size // 4, 0)
     if by_windows(job.filters):
         scratch = some_windows(k, job.filters) * window_of(job.filters) * k.panel * k.item
     return run(pack_panel, job, k.groups * k.panels, k.groups * k.group_size // 4, scratch)
