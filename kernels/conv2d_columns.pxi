@@ -24,6 +24,7 @@ cdef enum:
     PACK = 30
     UNROLL = 12
     UNROLL_RUN = 300
+    UNROLL_ROWS = 24                # what im2col's rows cost more than columns, for each number
     TO_CHANNELS_LAST = 60
 
 
@@ -80,6 +81,8 @@ cdef bint few_columns(Walk *k) noexcept:
         ceil_div(k.cout, k.tiles.rows) * k.tiles.rows * ceil_div(pixels, lanes) * lanes
         + UNROLL * pixels + UNROLL_RUN * k.h.size_out
     ) * <double>k.depth
+    if unrolls(k):
+        walk += UNROLL_ROWS * <double>pixels * k.depth
     if k.source.step[1] != 1:
         walk += MOVE * k.cin * k.h.size_in * k.w.size_in
     if k.result.step[1] != 1:

@@ -42,7 +42,8 @@ cdef bint columns_dw_pay(Walk *k, Filters *f) noexcept:
         return True
     if dy.step[3] != 1:
         rows *= 1.25            # pixels a filter's row apart
-    return rows + 19 + 280.0 / k.w.size_out < 1.2 * filters + 58 * k.cout / pixels + 150.0 / taps
+    return (rows + 19 + 280.0 / k.w.size_out
+            < 1.2 * filters + 58 * k.cout / pixels + 150.0 / taps + UNROLL_ROWS * unrolls(k))
 
 
 # ---- windows ----
