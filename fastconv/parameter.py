@@ -15,6 +15,10 @@ __all__ = ["Parameter", "last_touch", "parameter_dtype"]
 
 # References to a value that nobody else has: ours and `prepared`'s, the view's, getrefcount's.
 _OWN_REFERENCES = 4
+# References to a gradient's memory that nobody else has: ours, `room`'s and getrefcount's.
+_ROOM_REFERENCES = 3
+# Memory for smaller gradients comes without page faults.
+_ROOM_BYTES = 1 << 20
 
 
 def parameter_dtype(who: str, dtype: Any) -> np.dtype[Any]:
@@ -57,13 +61,14 @@ class Parameter:
         Whether L1, L2 and max-norm apply; biases are left alone.
     """
 
-    __slots__ = ("_prepared", "_value", "decay", "grad", "name")
+    __slots__ = ("_prepared", "_room", "_value", "decay", "grad", "name")
 
     def __init__(
         self, value: Array, grad: Array | None = None, *, name: str = "", decay: bool = True
     ) -> None:
         self.value = value
         self.grad = grad
+        self._room: Array | None = None
         self.name = name
         self.decay = decay
 
@@ -104,6 +109,24 @@ class Parameter:
             return _filters(value)
         return prepared
 
+    def room(self) -> Array | None:
+        """Where the next gradient can be written, or None: then it gets memory of its own.
+
+        It is the memory of the last one, while nobody else holds a reference to that, or to a
+        view of it: of 150 MB (AlexNet's first linear layer, 16 images) half the time of dw was
+        spent on new pages.
+        """
+        value, room = self._value, self._room
+        if self.grad is not None or value.nbytes < _ROOM_BYTES:
+            return None
+        if (
+            room is None
+            or (room.shape, room.dtype) != (value.shape, value.dtype)
+            or sys.getrefcount(room) > _ROOM_REFERENCES
+        ):
+            room = self._room = np.empty(value.shape, value.dtype)
+        return room.view()
+
     def accumulate(self, grad: Array) -> None:
         """Add a gradient; the first one after ``zero_grad`` is kept as it is, not copied."""
         if self.grad is None:
@@ -119,6 +142,7 @@ class Parameter:
         return {"value": self._value, "grad": self.grad, "name": self.name, "decay": self.decay}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self._room = None
         for name, attribute in state.items():
             setattr(self, name, attribute)
 

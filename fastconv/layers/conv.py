@@ -111,7 +111,8 @@ class Conv2d(Layer):
 
     def backward_parameters(self, dy: Array) -> None:
         dy, x = self._kept(dy)
-        self.weight.accumulate(conv2d_dw(dy, x, self.weight.read.shape, **self.geometry))
+        shape, room = self.weight.read.shape, self.weight.room()
+        self.weight.accumulate(conv2d_dw(dy, x, shape, out=room, **self.geometry))
         if self.bias is not None:
             self.bias.accumulate(conv2d_db(dy))
 

@@ -88,7 +88,10 @@ class Linear(Layer):
     def backward_parameters(self, dy: Array) -> None:
         dy, x = self._kept(dy)
         shape = self.weight.read.shape
-        self.weight.accumulate(conv2d_dw(_images(dy), _images(x), (*shape, 1, 1)).reshape(shape))
+        room = self.weight.room()
+        out = None if room is None else _images(room)
+        dw = conv2d_dw(_images(dy), _images(x), (*shape, 1, 1), out=out)
+        self.weight.accumulate(dw.reshape(shape))
         if self.bias is not None:
             self.bias.accumulate(conv2d_db(_images(dy)))
 
