@@ -84,8 +84,19 @@ def test_conv2d_dw(way, case, dtype):
     assert_result(way, dw, expected("conv2d_dw", case, dtype))
 
 
+# many small planes, planes above 256 pixels
+DB_SHAPES = [
+    (2, 17, 5, 7),
+    (3, 100, 1, 1),
+    (1, 1, 13, 13),
+    (0, 3, 2, 2),
+    (9, 5, 6, 7),
+    (2, 3, 19, 17),
+]
+
+
 @pytest.mark.parametrize("memory", INPUT_MEMORIES)
-@pytest.mark.parametrize("shape", [(2, 17, 5, 7), (3, 100, 1, 1), (1, 1, 13, 13), (0, 3, 2, 2)])
+@pytest.mark.parametrize("shape", DB_SHAPES)
 @every_way("conv2d_db")
 def test_conv2d_db(way, shape, memory, dtype):
     dy = integers(0, shape, dtype)
