@@ -13,9 +13,9 @@ from .kernels.arrays import Array
 
 __all__ = ["Parameter", "last_touch", "parameter_dtype"]
 
-# References to a value that nobody else has: ours and `prepared`'s, the view's, getrefcount's.
+# References to a value that nobody else has: ours and `prepared`'s, the view's, `_references`'.
 _OWN_REFERENCES = 4
-# References to a gradient's memory that nobody else has: ours, `room`'s and getrefcount's.
+# References to a gradient's memory that nobody else has: ours, `room`'s and `_references`'.
 _ROOM_REFERENCES = 3
 # Memory for smaller gradients comes without page faults.
 _ROOM_BYTES = 1 << 20
@@ -41,6 +41,14 @@ _last_touch = object()
 def last_touch() -> object:
     """Another object whenever somebody has asked for the value of any Parameter, or set it."""
     return _last_touch
+
+
+def _references(owner: Parameter, slot: str) -> int:
+    """How many references there are to what a slot holds, with one from here.
+
+    (Not the caller's local: from Python 3.14 on, loading one adds no reference.)
+    """
+    return sys.getrefcount(getattr(owner, slot))
 
 
 def _filters(value: Array) -> Array:
@@ -104,7 +112,7 @@ class Parameter:
         value, prepared = self._value, self._prepared
         if prepared is None or prepared.array.base is not value:  # (another thread's)
             prepared = self._prepared = PreparedWeights(_filters(value).view())
-        if value.base is not None or sys.getrefcount(value) > _OWN_REFERENCES:
+        if value.base is not None or _references(self, "_value") > _OWN_REFERENCES:
             self._prepared = None
             return _filters(value)
         return prepared
@@ -122,7 +130,7 @@ class Parameter:
         if (
             room is None
             or (room.shape, room.dtype) != (value.shape, value.dtype)
-            or sys.getrefcount(room) > _ROOM_REFERENCES
+            or _references(self, "_room") > _ROOM_REFERENCES
         ):
             room = self._room = np.empty(value.shape, value.dtype)
         return room.view()
@@ -135,6 +143,7 @@ class Parameter:
             self.grad += grad
 
     def zero_grad(self) -> None:
+        """Forget the gradient; the next one may be written where it was (see `room`)."""
         self.grad = None
 
     def __getstate__(self) -> dict[str, Any]:

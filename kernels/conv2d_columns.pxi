@@ -66,7 +66,9 @@ cdef bint columns_pay(Walk *k, Filters *f) noexcept:
     if from_planes(k) and k.source.step[3] == 1 and to_planes(k):
         if f.in_step == 1:
             return True
-        return f.out_step == 1 and k.h.size_out * k.w.size_out >= COPY_PAYS
+        if f.out_step != 1 or k.h.size_out * k.w.size_out < COPY_PAYS:
+            return False
+        return COPIED_TILES * k.tiles.rows * k.depth * k.item <= MOST_COLUMN_BYTES
     if f.in_step != taps or taps > 1 and not (flat_taps(k, f) and k.w.k_step == 1):
         return False
     return few_columns(k)
@@ -280,6 +282,7 @@ cdef void cut_columns(Columns *p) except *:
     cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few
     p.taps, p.plane = k.h.taps * k.w.taps, k.h.size_out * k.w.size_out
     p.all = k.images * p.plane
+    p.copied = p.filters.in_step != p.taps
     p.from_planes, p.to_planes = from_planes(k), to_planes(k)
     p.width = k.tiles.vectors * k.tiles.lanes
     p.panels = ceil_div(p.all, p.width)
@@ -306,7 +309,6 @@ cdef void cut_columns(Columns *p) except *:
 cdef int begin_columns(Columns *p, Walk *k, Filters *f, View *bias) except -1:
     """Cut panels; the walk's bias has to be freed in any case."""
     p.walk, p.filters = k, f
-    p.copied = f.in_step != k.h.taps * k.w.taps
     cut_columns(p)
     if bias != NULL:
         pack_bias(k, bias)
@@ -332,10 +334,11 @@ cdef object columns_way(Walk *k):
     """For `explain`, if it is the way of filters that are one block of memory."""
     cdef Columns p
     cdef Filters f
-    f.in_step, f.w.step[2], f.w.step[3] = k.h.taps * k.w.taps, k.w.taps, 1
+    f.in_step, f.out_step = k.h.taps * k.w.taps, k.depth
+    f.w.step[2], f.w.step[3] = k.w.taps, 1
     if not columns_pay(k, &f):
         return None
-    p.walk, p.copied = k, False
+    p.walk, p.filters = k, &f
     cut_columns(&p)
     return {
         "way": f"columns: tiles of {k.tiles.rows} filters x {p.width} columns, depth {k.depth}; "

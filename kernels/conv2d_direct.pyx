@@ -271,7 +271,7 @@ def conv2d_dw(dy, x, dw, dims):
 # ---- db ----
 
 cdef enum:
-    SMALL_PLANE = 256
+    SMALL_PLANE = 256       # 64 planes of 10×10 at once: half the time
     SOME_PLANES = 8
 
 
@@ -303,26 +303,28 @@ cdef void sum_channels(void *context, Py_ssize_t index, void *scratch) noexcept 
 
 
 cdef double sum_channel(BiasJob *job, Py_ssize_t channel, double *total) noexcept nogil:
-    """The planes of a channel: lanes are columns; parts of a large plane whose rows follow one
-    another; or the pixels of several small ones (64 planes of 10×10: half the time)."""
+    """The planes of a channel, to `total` first, in which lanes are ..."""
     cdef View *s = &job.dy
-    cdef Py_ssize_t plane = s.size[2] * s.size[3], rows = s.size[2], lanes = s.size[3], row, n, i
+    cdef Py_ssize_t images = s.size[0], plane = s.size[2] * s.size[3], lanes = s.size[3], n, i
     cdef char *at = s.at + channel * s.step[1] * job.item
+    cdef char *row
     cdef bint follow = s.step[3] == 1 and s.step[2] == lanes
-    cdef Py_ssize_t images = s.size[0]
     cdef double sum = 0
-    row = s.step[2]
-    if follow and plane > SMALL_PLANE:
-        lanes = row = job.lanes
-        rows = plane // lanes
-    elif follow and images >= SOME_PLANES:      # one matrix, an image a row
-        rows, lanes, row, images = images, plane, s.step[0], 1
-    memset(total, 0, lanes * sizeof(double))
-    for n in range(images):
-        job.tiles.add_rows(rows, lanes, total, at + n * s.step[0] * job.item, row, s.step[3])
-        if rows * lanes < plane:
-            job.tiles.add_rows(1, plane - rows * lanes, total,
-                               at + (n * s.step[0] + rows * lanes) * job.item, 0, 1)
+    memset(total, 0, most(most(job.lanes, SMALL_PLANE), lanes) * sizeof(double))
+    if follow and plane > SMALL_PLANE:                      # ... parts of a plane
+        lanes = job.lanes
+        for n in range(images):
+            row = at + n * s.step[0] * job.item
+            job.tiles.add_rows(plane // lanes, lanes, total, row, lanes, 1)
+            row += plane // lanes * lanes * job.item
+            job.tiles.add_rows(1, plane % lanes, total, row, 0, 1)
+    elif follow and images >= SOME_PLANES:                  # ... the pixels of small planes
+        lanes = plane
+        job.tiles.add_rows(images, lanes, total, at, s.step[0], 1)
+    else:                                                   # ... columns
+        for n in range(images):
+            row = at + n * s.step[0] * job.item
+            job.tiles.add_rows(s.size[2], lanes, total, row, s.step[2], s.step[3])
     for i in range(lanes):
         sum += total[i]
     return sum

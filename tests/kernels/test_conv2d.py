@@ -116,6 +116,20 @@ def test_conv2d_db_of_many_terms_is_accurate(way):
     np.testing.assert_allclose(db, dy[0, 0, 0, 0].astype(float) * 1e6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("memory", ["C", "channels-last"])
+def test_dw_of_many_pixels_is_accurate(memory, kernel):
+    """Sums of small gradients go in parts; of 1×1 kernels in NCHW they are one chain."""
+    dims = ConvDims.of((4, 64, 56, 56), (64, 64, kernel, kernel), padding=kernel // 2)
+    x, dy = (laid_out(normals(i, dims.x_shape, np.float32), memory) for i in range(2))
+    dw = kernels.conv2d_dw(dy, x, dims.w_shape, padding=kernel // 2, algorithm="direct")
+    rows, at = dy[:, :3].astype(float), kernel // 2
+    for c in range(2):
+        want = (rows * x[:, c : c + 1].astype(float)).sum((0, 2, 3))
+        error = np.abs(dw[:3, c, at, at] - want).max() / np.abs(dw).max()
+        assert error < (6e-6 if (memory, kernel) == ("C", 1) else 2e-6)
+
+
 @pytest.mark.parametrize("memory", INPUT_MEMORIES)
 @sample
 @every_way("conv2d")
