@@ -44,22 +44,21 @@ def why_not(dims: ConvDims, dtype: object = None) -> str | None:
 
 def loses(dims: ConvDims, dtype: object = None) -> str | None:
     """Why the direct algorithm is estimated to be faster, or None."""
-    if min(dims.c, dims.k) // dims.groups < _VECTOR:
-        return f"with less than {_VECTOR} channels or filters lanes would be empty"
-    cost, direct = _cost(dims, tile(dims)), _direct_cost(dims)
-    if cost < direct:
-        return None
-    return f"its transforms would cost more than they save ({cost / direct:.1f} of direct)"
+    return _slower(dims, _cost(dims, tile(dims)), _direct_cost(dims), "transforms")
 
 
 def dw_loses(dims: ConvDims, dtype: object = None) -> str | None:
     """Why the direct algorithm is estimated to be faster for dw, or None."""
+    cost = _dw_cost(dims, dw_tile(dims))
+    return _slower(dims, cost, _direct_dw_cost(dims), "sums and transforms")
+
+
+def _slower(dims: ConvDims, cost: float, direct: float, what: str) -> str | None:
     if min(dims.c, dims.k) // dims.groups < _VECTOR:
         return f"with less than {_VECTOR} channels or filters lanes would be empty"
-    cost, direct = _dw_cost(dims, dw_tile(dims)), _direct_dw_cost(dims)
     if cost < direct:
         return None
-    return f"its sums and transforms would cost more than they save ({cost / direct:.1f} of direct)"
+    return f"its {what} would cost more than they save ({cost / direct:.1f} of direct)"
 
 
 @lru_cache(maxsize=1024)
