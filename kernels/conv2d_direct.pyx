@@ -309,21 +309,24 @@ cdef double sum_channel(BiasJob *job, Py_ssize_t channel, double *total) noexcep
     cdef char *at = s.at + channel * s.step[1] * job.item
     cdef char *row
     cdef bint follow = s.step[3] == 1 and s.step[2] == lanes
+    cdef bint parts = follow and plane > SMALL_PLANE
+    cdef bint pixels = follow and not parts and images >= SOME_PLANES
     cdef double sum = 0
-    memset(total, 0, most(most(job.lanes, SMALL_PLANE), lanes) * sizeof(double))
-    if follow and plane > SMALL_PLANE:                      # ... parts of a plane
+    if parts:           # ... parts of a plane
         lanes = job.lanes
-        for n in range(images):
-            row = at + n * s.step[0] * job.item
+    elif pixels:        # ... the pixels of small planes
+        lanes = plane
+    memset(total, 0, lanes * sizeof(double))        # ... or columns
+    if pixels:
+        job.tiles.add_rows(images, lanes, total, at, s.step[0], 1)
+        images = 0
+    for n in range(images):
+        row = at + n * s.step[0] * job.item
+        if parts:
             job.tiles.add_rows(plane // lanes, lanes, total, row, lanes, 1)
             row += plane // lanes * lanes * job.item
             job.tiles.add_rows(1, plane % lanes, total, row, 0, 1)
-    elif follow and images >= SOME_PLANES:                  # ... the pixels of small planes
-        lanes = plane
-        job.tiles.add_rows(images, lanes, total, at, s.step[0], 1)
-    else:                                                   # ... columns
-        for n in range(images):
-            row = at + n * s.step[0] * job.item
+        else:
             job.tiles.add_rows(s.size[2], lanes, total, row, s.step[2], s.step[3])
     for i in range(lanes):
         sum += total[i]

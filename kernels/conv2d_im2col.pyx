@@ -2,7 +2,7 @@
 
 A tile of the matrix of windows is written to scratch that stays in L2.  Rows are multiplied by the
 same micro-kernel and the same packed filters as in the direct algorithm; columns are unrolled
-where that algorithm does so.
+where that algorithm does so, and where rows would cost more.
 """
 
 __all__ = ["conv2d", "conv2d_dw", "conv2d_dx", "describe"]
