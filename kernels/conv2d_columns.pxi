@@ -8,14 +8,19 @@
 # on 7×7 a tenth.  Windows of one tap over planes are copied run by run: nothing is transposed.
 #
 # Panels run across the rows of a plane and across images.  A lane's sum does not depend on its
-# neighbours, so neither do an image's bits.
+# neighbours, so neither do an image's bits.  The depth is cut so that the panels of a plane stay in
+# L2: each filter is then read once for them.  Where the last vector of a plane would be nearly
+# empty (7×7, 14×14), its columns are dot products instead: three vectors instead of four.
 #
-# One image in NCHW (Cascade Lake): 1×1 128-512 on 28² 1.3 -> 0.9 ms, 3×3/2 512-512 on 14²
-# 8.4 -> 4.4 ms.
+# One image in NCHW: 1×1 128-512 on 28² 1.3 -> 0.9 ms, 3×3/2 512-512 on 14² 8.4 -> 4.4 ms (Cascade
+# Lake, against a walk over pixels).  Of these, 3×3 512-512 on 28² 38 -> 26 ms by cutting the depth,
+# 1×1 2048-512 on 7² 0.87 -> 0.68 ms by dot products (a Xeon with AMX).
 
 cdef enum:
     COLUMN_BYTES = 256 * 1024       # of a band's panels: in L2, beside filters and results
-    MOST_COLUMN_BYTES = 2048 * 1024     # of one panel, or of a few
+    PLANE_BYTES = 512 * 1024        # of a plane's panels, for a part of the depth
+    MOST_COLUMN_BYTES = 2048 * 1024     # of a few panels
+    PLANE_PANELS = 5                # of a plane, for which the depth is cut
     COPIED_TILES = 6                # of filters that are copied together: three lines of a depth
     COPY_PAYS = 192                 # results of a plane and more
     COPIED_DEPTH = 64               # from so many pages at a time, as L1's TLB has
@@ -26,18 +31,21 @@ cdef enum:
     UNROLL_RUN = 300
     UNROLL_ROWS = 24                # what im2col's rows cost more than columns, for each number
     TO_CHANNELS_LAST = 60
+    REST = 3                        # what a column of dot products costs, for each number
+    LARGE = 1024 * 1024             # packed filters that each band reads from behind L2
 
 
 cdef struct Columns:
     Walk *walk
     Filters *filters
-    Py_ssize_t taps, plane, all         # columns of an image, and of all
+    Py_ssize_t taps, channels           # of a part of the depth
+    Py_ssize_t plane, rest, all         # columns of an image in panels, and behind; in all panels
     Py_ssize_t width, panels            # columns of a panel, panels of all columns
     Py_ssize_t band, bands              # panels of a task, tasks of all panels
     Py_ssize_t chunk, chunks            # filters of a task, tasks of a band
     bint from_planes, to_planes         # rows of x, and of y, follow one another
     bint copied                         # filters are copied, as [tile][depth][filters of the tile]
-    size_t at_sums, at_copies, at_panels, scratch
+    size_t at_sums, at_rest, at_dots, at_copies, at_panels, scratch
 
 
 # Neighbouring results of one row, or of one plane.
@@ -58,8 +66,8 @@ cdef inline bint to_planes(Walk *k) noexcept nogil:
 
 cdef bint columns_pay(Walk *k, Filters *f) noexcept:
     """Where planes are copied to planes; and where few columns cost less than many filters."""
-    cdef Py_ssize_t taps = k.h.taps * k.w.taps, width = k.tiles.vectors * k.tiles.lanes
-    if k.cout < k.tiles.rows or width * k.depth * k.item > MOST_COLUMN_BYTES:
+    cdef Py_ssize_t taps = k.h.taps * k.w.taps
+    if k.cout < k.tiles.rows:
         return False
     if k.h.k_first or k.w.k_first or k.h.out_step * k.w.out_step != 1:
         return False
@@ -78,11 +86,15 @@ cdef bint few_columns(Walk *k) noexcept:
     """By an image's costs in lanes: the choice must not depend on its batch."""
     cdef Py_ssize_t lanes = k.tiles.lanes, pixels = k.h.size_out * k.w.size_out
     cdef double filters = ceil_div(k.cout, lanes) * lanes * (1.25 if k.cout <= lanes else 1)
+    cdef Py_ssize_t rest = rest_of(pixels, lanes)
     cdef double walk = (filters * pixels + PACK * k.cout) * k.depth
     cdef double columns = (
-        ceil_div(k.cout, k.tiles.rows) * k.tiles.rows * ceil_div(pixels, lanes) * lanes
+        ceil_div(k.cout, k.tiles.rows) * k.tiles.rows
+        * (ceil_div(pixels - rest, lanes) * lanes + REST * rest)
         + UNROLL * pixels + UNROLL_RUN * k.h.size_out
     ) * <double>k.depth
+    if k.cout * k.depth * k.item >= LARGE:
+        walk *= 1.1
     if unrolls(k):
         walk += UNROLL_ROWS * <double>pixels * k.depth
     if k.source.step[1] != 1:
@@ -96,23 +108,29 @@ cdef bint few_columns(Walk *k) noexcept:
 
 # ---- panels ----
 
-cdef inline Run run_of(Columns *p, Py_ssize_t column, Py_ssize_t end, bint planes) noexcept nogil:
-    """The run that begins with a column, and ends before another."""
+cdef inline Run run_at(Columns *p, Py_ssize_t image, Py_ssize_t place, Py_ssize_t end,
+                       bint planes) noexcept nogil:
+    """The run from one place of an image on, that ends before another."""
     cdef Run r
-    cdef Py_ssize_t width = p.plane if planes else p.walk.w.size_out
-    cdef Py_ssize_t place = column % p.plane
-    r.image, r.row, r.column = column // p.plane, place // width, place % width
-    r.length = least(width - r.column, end - column)
+    cdef Py_ssize_t width = end if planes else p.walk.w.size_out
+    r.image, r.row, r.column = image, place // width, place % width
+    r.length = least(width - r.column, end - place)
     return r
 
 
-cdef void unroll_run(Columns *p, Run *r, Py_ssize_t group, char *to,
-                     Py_ssize_t width) noexcept nogil:
+cdef inline Run run_of(Columns *p, Py_ssize_t column, Py_ssize_t end, bint planes) noexcept nogil:
+    """The run that begins with a column, and ends before another."""
+    cdef Py_ssize_t image = column // p.plane, first = image * p.plane
+    return run_at(p, image, column - first, least(p.plane, end - first), planes)
+
+
+cdef void unroll_run(Columns *p, Run *r, char *to, Py_ssize_t tap,
+                     Py_ssize_t column) noexcept nogil:
     """The windows of a run, tap by tap; what is padding is left as it is."""
     cdef Walk *k = p.walk
     cdef View *s = &k.source
     cdef Py_ssize_t step = k.w.step, i, j, y, x, left, right
-    cdef char *at = s.at + (r.image * s.step[0] + group * k.cin * s.step[1]) * k.item
+    cdef char *at = s.at + r.image * s.step[0] * k.item
     for i in range(k.h.taps):
         y = k.h.first + r.row * k.h.step + i * k.h.dilation
         for j in range(k.w.taps):
@@ -123,15 +141,14 @@ cdef void unroll_run(Columns *p, Run *r, Py_ssize_t group, char *to,
                 right = ceil_div(k.w.size_in - x, step)
             if 0 <= y < k.h.size_in and left < right:
                 k.tiles.copy(
-                    k.cin, right - left, to + left * k.item, p.taps * width, 1,
+                    k.cin, right - left, to + left * column * k.item, p.taps * tap, column,
                     at + (y * s.step[2] + (x + left * step) * s.step[3]) * k.item,
                     s.step[1], step * s.step[3],
                 )
-            to += width * k.item
+            to += tap * k.item
 
 
-cdef void unroll_panel(Columns *p, Py_ssize_t group, Py_ssize_t first, Py_ssize_t end,
-                       char *to) noexcept nogil:
+cdef void unroll_panel(Columns *p, Py_ssize_t first, Py_ssize_t end, char *to) noexcept nogil:
     """Columns as [cin][taps][vectors], zeros beside the last."""
     cdef Walk *k = p.walk
     cdef Py_ssize_t width = ceil_div(end - first, k.tiles.lanes) * k.tiles.lanes
@@ -140,18 +157,29 @@ cdef void unroll_panel(Columns *p, Py_ssize_t group, Py_ssize_t first, Py_ssize_
         memset(to, 0, k.depth * width * k.item)
     while first < end:
         r = run_of(p, first, end, p.from_planes)
-        unroll_run(p, &r, group, to, width)
+        unroll_run(p, &r, to, width, 1)
         to += r.length * k.item
         first += r.length
 
 
-cdef inline char *result_at(Columns *p, Run *r, Py_ssize_t group) noexcept nogil:
-    cdef View *y = &p.walk.result
-    return y.at + p.walk.item * (r.image * y.step[0] + group * p.walk.cout * y.step[1]
-                                 + r.row * y.step[2] + r.column * y.step[3])
+cdef void unroll_rest(Columns *p, Py_ssize_t image, Py_ssize_t last, char *to) noexcept nogil:
+    """The columns of some images that are in no panel, as [column][cin][taps]."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t place, end = p.plane + p.rest
+    cdef Run r
+    if not (inside(&k.h) and inside(&k.w)):
+        memset(to, 0, (last - image) * p.rest * k.depth * k.item)
+    while image < last:
+        place = p.plane
+        while place < end:
+            r = run_at(p, image, place, end, p.from_planes)
+            unroll_run(p, &r, to, 1, k.depth)
+            to += r.length * k.depth * k.item
+            place += r.length
+        image += 1
 
 
-cdef void unroll_band(Columns *p, Py_ssize_t group, Py_ssize_t first, Py_ssize_t end, char *panels,
+cdef void unroll_band(Columns *p, Py_ssize_t first, Py_ssize_t end, char *panels,
                       char **target) noexcept nogil:
     """Panels, and where their results go if those are one run (else NULL)."""
     cdef Walk *k = p.walk
@@ -159,21 +187,63 @@ cdef void unroll_band(Columns *p, Py_ssize_t group, Py_ssize_t first, Py_ssize_t
     cdef Run r
     while first < end:
         last = least(first + p.width, end)
-        unroll_panel(p, group, first, last, panels)
+        unroll_panel(p, first, last, panels)
         r = run_of(p, first, last, p.to_planes)
-        target[0] = result_at(p, &r, group) if p.to_planes and r.length == last - first else NULL
+        target[0] = result_at(p, &r) if p.to_planes and r.length == last - first else NULL
         panels += p.width * k.depth * k.item
         target += 1
         first = last
 
 
+# ---- results ----
+
+cdef inline char *result_at(Columns *p, Run *r) noexcept nogil:
+    cdef View *y = &p.walk.result
+    return y.at + p.walk.item * (r.image * y.step[0] + r.row * y.step[2] + r.column * y.step[3])
+
+
+cdef void move_sums(Columns *p, Py_ssize_t first, Py_ssize_t end, Py_ssize_t filter,
+                    Py_ssize_t filters, char *sums, bint back) noexcept nogil:
+    """Sums [filters][width] to a result in another form, or of several images; or back."""
+    cdef Walk *k = p.walk
+    cdef View *y = &k.result
+    cdef char *at
+    cdef Run r
+    while first < end:
+        r = run_of(p, first, end, y.step[2] == k.w.size_out * y.step[3])
+        at = result_at(p, &r) + filter * y.step[1] * k.item
+        if back:
+            k.tiles.copy(r.length, filters, sums, 1, p.width, at, y.step[3], y.step[1])
+        else:
+            k.tiles.copy(r.length, filters, at, y.step[3], y.step[1], sums, 1, p.width)
+        sums += r.length * k.item
+        first += r.length
+
+
+cdef void place_rest(Columns *p, Py_ssize_t image, Py_ssize_t last, Py_ssize_t filter,
+                     Py_ssize_t filters, char *dots) noexcept nogil:
+    """Dot products [column][p.chunk] to the result."""
+    cdef Walk *k = p.walk
+    cdef View *y = &k.result
+    cdef Py_ssize_t place, end = p.plane + p.rest
+    cdef Run r
+    while image < last:
+        place = p.plane
+        while place < end:
+            r = run_at(p, image, place, end, False)
+            k.tiles.copy(r.length, filters, result_at(p, &r) + filter * y.step[1] * k.item,
+                         y.step[3], y.step[1], dots, p.chunk, 1)
+            dots += r.length * p.chunk * k.item
+            place += r.length
+        image += 1
+
+
 # ---- filters, and their products ----
 
-cdef void copy_filters(Columns *p, Py_ssize_t group, Py_ssize_t filter, Py_ssize_t last,
+cdef void copy_filters(Columns *p, char *w, Py_ssize_t filter, Py_ssize_t last,
                        char *to) noexcept nogil:
     """[tile][depth][filters of the tile] of neighbouring filters."""
     cdef Walk *k = p.walk
-    cdef Filters *f = p.filters
     cdef Py_ssize_t d = 0, some, first, tile = k.tiles.rows
     while d < k.depth:
         some = least(COPIED_DEPTH, k.depth - d)
@@ -182,30 +252,14 @@ cdef void copy_filters(Columns *p, Py_ssize_t group, Py_ssize_t filter, Py_ssize
             k.tiles.copy(
                 some, least(tile, last - first),
                 to + ((first - filter) * k.depth + d * tile) * k.item, tile, 1,
-                f.w.at + (group * f.group_step + first + d * f.in_step) * k.item, f.in_step, 1,
+                w + (first + d * p.filters.in_step) * k.item, p.filters.in_step, 1,
             )
             first += tile
         d += some
 
 
-cdef void scatter_tile(Columns *p, Py_ssize_t group, Py_ssize_t first, Py_ssize_t end,
-                       Py_ssize_t filter, Py_ssize_t filters, char *sums) noexcept nogil:
-    """Sums [filters][width] to a result in another form, or of several images."""
-    cdef Walk *k = p.walk
-    cdef View *y = &k.result
-    cdef Run r
-    while first < end:
-        r = run_of(p, first, end, y.step[2] == k.w.size_out * y.step[3])
-        k.tiles.copy(
-            r.length, filters, result_at(p, &r, group) + filter * y.step[1] * k.item,
-            y.step[3], y.step[1], sums, 1, p.width,
-        )
-        sums += r.length * k.item
-        first += r.length
-
-
-cdef void multiply_columns(Columns *p, fc_product *q, Py_ssize_t group, Py_ssize_t first,
-                           Py_ssize_t end, Py_ssize_t filter, Py_ssize_t filters, const void **a,
+cdef void multiply_columns(Columns *p, fc_product *q, Py_ssize_t first, Py_ssize_t end,
+                           Py_ssize_t filter, Py_ssize_t filters, const void **a,
                            char *panels, char **target, char *sums) noexcept nogil:
     """A tile of filters over the panels of a band."""
     cdef Walk *k = p.walk
@@ -219,51 +273,86 @@ cdef void multiply_columns(Columns *p, fc_product *q, Py_ssize_t group, Py_ssize
         to, step = sums, p.width
         if target[0] != NULL:
             to, step = target[0] + filter * k.result.step[1] * k.item, k.result.step[1]
+        elif q.accumulate:
+            move_sums(p, first, last, filter, filters, sums, True)
         for m in range(filters):
             c[m] = to + m * step * k.item
         k.tiles.product(q, <int>filters, a, c)
         if target[0] == NULL:
-            scatter_tile(p, group, first, last, filter, filters, sums)
+            move_sums(p, first, last, filter, filters, sums, False)
         panels += p.width * k.depth * k.item
         target += 1
         first = last
 
 
-cdef void columns_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
-    """Some filters over a band of panels."""
-    cdef Columns *p = <Columns *>context
+cdef void multiply_part(Columns *p, fc_product *q, fc_dots *d, char *w, Py_ssize_t first,
+                        Py_ssize_t end, Py_ssize_t begin, Py_ssize_t last, char *bias,
+                        char *scratch) noexcept nogil:
+    """Some filters over a band, for a part of the depth: tile after tile of them."""
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
-    cdef Py_ssize_t group = task // p.chunks // p.bands, zero = 0, tile = k.tiles.rows, some, m
-    cdef Py_ssize_t begin = task % p.chunks * p.chunk, last = least(begin + p.chunk, k.cout)
-    cdef Py_ssize_t first = task // p.chunks % p.bands * p.band * p.width
-    cdef Py_ssize_t end = least(first + p.band * p.width, p.all), filter = begin, copy
-    cdef char *copies = <char *>scratch + p.at_copies
-    cdef char *panels = <char *>scratch + p.at_panels
+    cdef Py_ssize_t filter = begin, tile = k.tiles.rows, some, copy, m
+    cdef char *copies = scratch + p.at_copies
     cdef const void *a[16]
-    cdef fc_product q
-    q.taps, q.run, q.step, q.offset, q.w_offset = 1, k.depth, 1, &zero, NULL
-    q.by_row, q.accumulate, q.relu, q.bias = True, False, k.relu, NULL
-    q.each = q.c_vector = k.tiles.lanes
-    unroll_band(p, group, first, end, panels, <char **>scratch)
+    cdef void *added
     while filter < last:
         some = least(tile, last - filter)
         copy = (filter - begin) % (COPIED_TILES * tile)
         if p.copied and copy == 0:
-            copy_filters(p, group, filter, least(last, filter + COPIED_TILES * tile), copies)
+            copy_filters(p, w, filter, least(last, filter + COPIED_TILES * tile), copies)
         for m in range(tile):               # (the last is repeated to fill the tile)
             if p.copied:
                 a[m] = copies + (copy * k.depth + least(m, some - 1)) * k.item
             else:
-                a[m] = f.w.at + (group * f.group_step
-                                 + (filter + least(m, some - 1)) * f.out_step) * k.item
-        if p.copied:
-            q.step = tile
-        if k.bias != NULL:
-            q.bias = k.bias + (group * k.panels * k.panel + filter) * k.item
-        multiply_columns(p, &q, group, first, end, filter, some, a, panels, <char **>scratch,
-                         <char *>scratch + p.at_sums)
+                a[m] = w + (filter + least(m, some - 1)) * f.out_step * k.item
+        added = bias + filter * k.item if bias != NULL else NULL
+        q.bias = added
+        multiply_columns(p, q, first, end, filter, some, a, scratch + p.at_panels,
+                         <char **>scratch, scratch + p.at_sums)
+        if d.images:
+            d.filters = some
+            k.tiles.dots(d, scratch + p.at_rest, a[0], added,
+                         scratch + p.at_dots + (filter - begin) * k.item)
         filter += some
+
+
+cdef void columns_task(void *context, Py_ssize_t task, void *scratch) noexcept nogil:
+    """Some filters over a band of panels, part after part of the depth."""
+    cdef Columns all = (<Columns *>context)[0]
+    cdef Columns *p = &all
+    cdef Walk k = p.walk[0]
+    cdef Filters *f = p.filters
+    cdef Py_ssize_t group = task // p.chunks // p.bands, channels = k.cin, channel = 0, zero = 0
+    cdef Py_ssize_t begin = task % p.chunks * p.chunk, last = least(begin + p.chunk, k.cout)
+    cdef Py_ssize_t first = task // p.chunks % p.bands * p.band * p.width
+    cdef Py_ssize_t end = least(first + p.band * p.width, p.all)
+    cdef Py_ssize_t image = first // p.plane, images = end // p.plane   # whose rests are here
+    cdef char *at = <char *>scratch
+    cdef char *bias = NULL      # (read for the first part only)
+    cdef fc_product q
+    cdef fc_dots d
+    p.walk = &k
+    if k.bias != NULL:
+        bias = k.bias + group * k.panels * k.panel * k.item
+    k.source.at += group * k.cin * k.source.step[1] * k.item
+    k.result.at += group * k.cout * k.result.step[1] * k.item
+    q.taps, q.step, q.offset, q.w_offset = 1, k.tiles.rows if p.copied else 1, &zero, NULL
+    q.by_row, q.each, q.c_vector = True, k.tiles.lanes, k.tiles.lanes
+    d.images, d.w_row, d.y_row = (images - image) * p.rest, f.out_step, p.chunk
+    while channel < channels:
+        k.cin = least(p.channels, channels - channel)
+        k.depth = k.cin * p.taps
+        unroll_band(p, first, end, at + p.at_panels, <char **>at)
+        unroll_rest(p, image, images, at + p.at_rest)
+        q.run = d.depth = d.x_row = k.depth
+        q.accumulate = d.accumulate = channel > 0
+        q.relu = d.relu = k.relu and channel + k.cin == channels
+        multiply_part(p, &q, &d, f.w.at + (group * f.group_step + channel * f.in_step) * k.item,
+                      first, end, begin, last, bias, at)
+        k.source.at += k.cin * k.source.step[1] * k.item
+        channel += k.cin
+    if d.images:
+        place_rest(p, image, images, begin, last - begin, at + p.at_dots)
 
 
 # ---- cutting ----
@@ -273,21 +362,42 @@ cdef inline Py_ssize_t columns_work(Walk *k) noexcept:
     return k.images * k.h.size_out * k.w.size_out * k.groups * k.cout * k.depth // 32
 
 
+cdef void cut_plane(Columns *p) noexcept:
+    """Columns of panels, and channels of a part: as an image has them, whatever its batch."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t lanes = k.tiles.lanes, column_bytes, panels
+    p.taps, p.plane = k.h.taps * k.w.taps, k.h.size_out * k.w.size_out
+    p.copied = p.filters.in_step != p.taps
+    p.from_planes, p.to_planes = from_planes(k), to_planes(k)
+    p.rest = 0 if p.copied else rest_of(p.plane, lanes)
+    p.plane -= p.rest
+    p.all = k.images * p.plane
+    p.width = k.tiles.vectors * lanes
+    panels = least(ceil_div(p.plane, p.width), PLANE_PANELS)
+    p.channels = most(1, PLANE_BYTES // (panels * p.width * p.taps * k.item))
+    p.channels = ceil_div(k.cin, ceil_div(k.cin, p.channels))
+
+
+cdef inline Py_ssize_t rest_of(Py_ssize_t plane, Py_ssize_t lanes) noexcept nogil:
+    """Columns behind the last vector of a plane, if so few that dot products pay."""
+    cdef Py_ssize_t rest = plane % lanes
+    return rest if plane > lanes and rest <= lanes // 4 else 0
+
+
 cdef void cut_columns(Columns *p) except *:
     """Bands by size, and smaller ones for the threads, but of so many panels that copies of
     filters pay, and that a plane's rest is no task.  Then chunks of filters: each unrolls its
     band again, so where that is more than to copy runs there are no more than threads (3×3/2,
     512-512 on 14², two threads: 4.4 -> 3.4 ms)."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few
-    p.taps, p.plane = k.h.taps * k.w.taps, k.h.size_out * k.w.size_out
-    p.all = k.images * p.plane
-    p.copied = p.filters.in_step != p.taps
-    p.from_planes, p.to_planes = from_planes(k), to_planes(k)
-    p.width = k.tiles.vectors * k.tiles.lanes
+    cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few, rest, depth
+    cut_plane(p)
+    depth = p.channels * p.taps
     p.panels = ceil_div(p.all, p.width)
-    panel_bytes = p.width * k.depth * k.item
+    panel_bytes = p.width * depth * k.item
     p.band = most(1, COLUMN_BYTES // panel_bytes)
+    if k.cout * depth * k.item > PLANE_BYTES:   # filters that would not stay in L2 are read once
+        p.band = most(p.band, least(ceil_div(p.plane, p.width), PLANE_PANELS))
     few = least(5 if p.copied else 2, MOST_COLUMN_BYTES // panel_bytes)
     p.band = most(few, least(p.band, k.groups * p.panels // wanted))
     p.bands = ceil_div(p.panels, p.band)
@@ -298,11 +408,14 @@ cdef void cut_columns(Columns *p) except *:
     p.chunk = ceil_div(k.cout, p.chunks)
     p.chunk = ceil_div(p.chunk, k.tiles.rows) * k.tiles.rows
     p.chunks = ceil_div(k.cout, p.chunk)
+    rest = p.rest * (p.band * p.width // p.plane + 1)
     p.at_sums = aligned(p.band * sizeof(char *))
-    p.at_copies = p.at_sums + aligned(k.tiles.rows * p.width * k.item)
+    p.at_rest = p.at_sums + aligned(k.tiles.rows * p.width * k.item)
+    p.at_dots = p.at_rest + aligned(rest * depth * k.item)
+    p.at_copies = p.at_dots + aligned(rest * p.chunk * k.item)
     p.at_panels = p.at_copies
     if p.copied:
-        p.at_panels += aligned(COPIED_TILES * k.tiles.rows * k.depth * k.item)
+        p.at_panels += aligned(COPIED_TILES * k.tiles.rows * depth * k.item)
     p.scratch = p.at_panels + p.band * panel_bytes
 
 
@@ -342,7 +455,8 @@ cdef object columns_way(Walk *k):
     cut_columns(&p)
     return {
         "way": f"columns: tiles of {k.tiles.rows} filters x {p.width} columns, depth {k.depth}; "
-               f"{p.bands} bands of {p.band} panels in {columns_tasks(&p)} tasks",
+               f"in {ceil_div(k.cin, p.channels)} parts; {p.bands} bands of {p.band} panels in "
+               f"{columns_tasks(&p)} tasks",
         "copies": "x is unrolled, a panel at a time; filters are read where they lie",
         "scratch": f"{p.scratch / 1024:.0f} KiB per thread",
     }

@@ -68,7 +68,7 @@ cdef void pack_block(ColumnsDw *p, fc_product *q, Py_ssize_t image, Py_ssize_t p
         row, step = s.step[1], s.step[3]
         if not windows.from_planes:
             at = (image + i) * windows.plane + pixel
-            unroll_panel(&windows, 0, at, at + q.run, unrolled)
+            unroll_panel(&windows, at, at + q.run, unrolled)
             x, row, step = unrolled, ceil_div(q.run, lanes) * lanes, 1
         at = 0
         while at < block.depth:

@@ -13,6 +13,7 @@ import faulthandler
 import importlib
 import mmap
 import sys
+from collections import deque
 from itertools import product
 
 import kernel_support as support
@@ -31,6 +32,7 @@ CONV = (
     "n2c16h7w7_k16r3x3_s2x2_p1x1_d1x1_g16",
     "n2c140h17w19_k90r1x1_s1x1_p0x0_d1x1_g2",  # dw of 1×1 in place, parts of a plane
     "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",  # columns, filters in place
+    "n2c307h7w7_k130r3x3_s1x1_p1x1_d1x1_g1",  # columns, in parts and with a rest
     "n1c70h15w15_k33r1x1_s1x1_p0x0_d1x1_g1",  # dx of columns, filters copied
     "n7c531h1w1_k139r1x1_s1x1_p0x0_d1x1_g1",  # linear layers, weights in place
     "n2c517h1w1_k131r1x1_s1x1_p0x0_d1x1_g1",
@@ -56,7 +58,8 @@ POOL = (
 LRN = (((2, 17, 3, 5), 5), ((1, 4, 7, 3), 4), ((1, 33, 1, 1), 3))
 
 libc = ctypes.CDLL(None, use_errno=True)
-kept = []  # mappings live as long as the process: nothing reuses their addresses
+# mappings live on, so that nothing reuses their addresses; a process may have 65530 (three each)
+kept: deque[mmap.mmap] = deque(maxlen=16_000)
 
 
 def protect(address: int, size: int, rights: int) -> None:

@@ -32,6 +32,7 @@ CONV = (
     "n5c64h7w9_k48r1x1_s1x1_p0x0_d1x1_g1",
     "n9c330h9w7_k131r1x1_s2x1_p0x0_d1x1_g1",  # dw of 1×1 in place, images together
     "n3c40h9w11_k130r3x3_s2x2_p1x1_d1x1_g1",  # columns
+    "n2c307h7w7_k130r3x3_s1x1_p1x1_d1x1_g1",  # columns, in parts and with a rest
     "n2c70h15w15_k48r1x1_s1x1_p0x0_d1x1_g1",  # dx of columns, filters copied
     "n9c1030h1w1_k139r1x1_s1x1_p0x0_d1x1_g1",  # a linear layer, its weights in place
     "n2c64h24w24_k112r3x3_s1x1_p1x1_d1x1_g1",  # dw's total too large for parts of its own
