@@ -22,8 +22,11 @@ cdef enum:
     MOST_COLUMN_BYTES = 2048 * 1024     # of a few panels
     PLANE_PANELS = 5                # of a plane, for which the depth is cut
     COPIED_TILES = 6                # of filters that are copied together: three lines of a depth
-    COPY_PAYS = 192                 # results of a plane and more
+    LARGE_PLANE = 256               # results; for smaller ones more filters are copied, of a part of
+    COPIED_BYTES = 512 * 1024       # the depth: what lies in one page is read in one piece
+    COPIED_PART = 128
     COPIED_DEPTH = 64               # from so many pages at a time, as L1's TLB has
+    SPREAD = 3                      # columns that pass over filters together
     # What a number costs, in lanes of an FMA (fitted to 390 problems, Cascade Lake): to pack it,
     # to unroll it, to begin a run of what is unrolled, and to transpose a result.
     PACK = 30
@@ -45,6 +48,8 @@ cdef struct Columns:
     Py_ssize_t chunk, chunks            # filters of a task, tasks of a band
     bint from_planes, to_planes         # rows of x, and of y, follow one another
     bint copied                         # filters are copied, as [tile][depth][filters of the tile]
+    bint plain                          # neither bias nor ReLU
+    Py_ssize_t copies                   # filters that are copied together
     size_t at_sums, at_rest, at_dots, at_copies, at_panels, scratch
 
 
@@ -74,7 +79,7 @@ cdef bint columns_pay(Walk *k, Filters *f) noexcept:
     if from_planes(k) and k.source.step[3] == 1 and to_planes(k):
         if f.in_step == 1:
             return True
-        if f.out_step != 1 or k.h.size_out * k.w.size_out < COPY_PAYS:
+        if f.out_step != 1:
             return False
         return COPIED_TILES * k.tiles.rows * k.depth * k.item <= MOST_COLUMN_BYTES
     if f.in_step != taps or taps > 1 and not (flat_taps(k, f) and k.w.k_step == 1):
@@ -242,20 +247,36 @@ cdef void place_rest(Columns *p, Py_ssize_t image, Py_ssize_t last, Py_ssize_t f
 
 cdef void copy_filters(Columns *p, char *w, Py_ssize_t filter, Py_ssize_t last,
                        char *to) noexcept nogil:
-    """[tile][depth][filters of the tile] of neighbouring filters."""
+    """[two tiles][depth][filters of the two] of neighbouring filters."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t d = 0, some, first, tile = k.tiles.rows
+    cdef Py_ssize_t d = 0, some, first, two = 2 * k.tiles.rows
     while d < k.depth:
         some = least(COPIED_DEPTH, k.depth - d)
         first = filter
         while first < last:
             k.tiles.copy(
-                some, least(tile, last - first),
-                to + ((first - filter) * k.depth + d * tile) * k.item, tile, 1,
+                some, least(two, last - first),
+                to + ((first - filter) * k.depth + d * two) * k.item, two, 1,
                 w + (first + d * p.filters.in_step) * k.item, p.filters.in_step, 1,
             )
-            first += tile
+            first += two
         d += some
+
+
+cdef void copy_some(Columns *p, fc_dots *d, char *w, Py_ssize_t begin, Py_ssize_t filter,
+                    Py_ssize_t last, char *scratch) noexcept nogil:
+    """The next filters that are copied; the rest's columns meet them where they lie."""
+    cdef Walk *k = p.walk
+    cdef Py_ssize_t end = least(last, filter + p.copies), row = 0
+    cdef fc_spread s
+    copy_filters(p, w, filter, end, scratch + p.at_copies)
+    s.columns, s.depth, s.accumulate = end - filter, d.depth, d.accumulate
+    s.x_row, s.w_row, s.y_row = d.x_row, p.filters.in_step, d.y_row
+    while row < d.images:
+        s.images = least(SPREAD, d.images - row)
+        k.tiles.spread(&s, scratch + p.at_rest + row * s.x_row * k.item, w + filter * k.item,
+                       scratch + p.at_dots + (row * s.y_row + filter - begin) * k.item)
+        row += SPREAD
 
 
 cdef void multiply_columns(Columns *p, fc_product *q, Py_ssize_t first, Py_ssize_t end,
@@ -291,25 +312,27 @@ cdef void multiply_part(Columns *p, fc_product *q, fc_dots *d, char *w, Py_ssize
     """Some filters over a band, for a part of the depth: tile after tile of them."""
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
-    cdef Py_ssize_t filter = begin, tile = k.tiles.rows, some, copy, m
+    cdef Py_ssize_t filter = begin, tile = k.tiles.rows, two = 2 * tile, copy = 0, some, m
     cdef char *copies = scratch + p.at_copies
     cdef const void *a[16]
     cdef void *added
     while filter < last:
         some = least(tile, last - filter)
-        copy = (filter - begin) % (COPIED_TILES * tile)
-        if p.copied and copy == 0:
-            copy_filters(p, w, filter, least(last, filter + COPIED_TILES * tile), copies)
+        if p.copied:
+            copy = (filter - begin) % p.copies
+            if copy == 0:
+                copy_some(p, d, w, begin, filter, last, scratch)
         for m in range(tile):               # (the last is repeated to fill the tile)
             if p.copied:
-                a[m] = copies + (copy * k.depth + least(m, some - 1)) * k.item
+                a[m] = copies + (copy // two * two * k.depth + copy % two
+                                 + least(m, some - 1)) * k.item
             else:
                 a[m] = w + (filter + least(m, some - 1)) * f.out_step * k.item
         added = bias + filter * k.item if bias != NULL else NULL
         q.bias = added
         multiply_columns(p, q, first, end, filter, some, a, scratch + p.at_panels,
                          <char **>scratch, scratch + p.at_sums)
-        if d.images:
+        if d.images and not p.copied:
             d.filters = some
             k.tiles.dots(d, scratch + p.at_rest, a[0], added,
                          scratch + p.at_dots + (filter - begin) * k.item)
@@ -336,7 +359,7 @@ cdef void columns_task(void *context, Py_ssize_t task, void *scratch) noexcept n
         bias = k.bias + group * k.panels * k.panel * k.item
     k.source.at += group * k.cin * k.source.step[1] * k.item
     k.result.at += group * k.cout * k.result.step[1] * k.item
-    q.taps, q.step, q.offset, q.w_offset = 1, k.tiles.rows if p.copied else 1, &zero, NULL
+    q.taps, q.step, q.offset, q.w_offset = 1, 2 * k.tiles.rows if p.copied else 1, &zero, NULL
     q.by_row, q.each, q.c_vector = True, k.tiles.lanes, k.tiles.lanes
     d.images, d.w_row, d.y_row = (images - image) * p.rest, f.out_step, p.chunk
     while channel < channels:
@@ -365,16 +388,18 @@ cdef inline Py_ssize_t columns_work(Walk *k) noexcept:
 cdef void cut_plane(Columns *p) noexcept:
     """Columns of panels, and channels of a part: as an image has them, whatever its batch."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t lanes = k.tiles.lanes, column_bytes, panels
+    cdef Py_ssize_t lanes = k.tiles.lanes, panels
     p.taps, p.plane = k.h.taps * k.w.taps, k.h.size_out * k.w.size_out
     p.copied = p.filters.in_step != p.taps
     p.from_planes, p.to_planes = from_planes(k), to_planes(k)
-    p.rest = 0 if p.copied else rest_of(p.plane, lanes)
-    p.plane -= p.rest
-    p.all = k.images * p.plane
     p.width = k.tiles.vectors * lanes
     panels = least(ceil_div(p.plane, p.width), PLANE_PANELS)
     p.channels = most(1, PLANE_BYTES // (panels * p.width * p.taps * k.item))
+    if p.copied and p.plane < LARGE_PLANE:
+        p.channels = COPIED_PART
+    p.rest = 0 if p.copied and not p.plain else rest_of(p.plane, lanes)
+    p.plane -= p.rest
+    p.all = k.images * p.plane
     p.channels = ceil_div(k.cin, ceil_div(k.cin, p.channels))
 
 
@@ -390,7 +415,7 @@ cdef void cut_columns(Columns *p) except *:
     band again, so where that is more than to copy runs there are no more than threads (3×3/2,
     512-512 on 14², two threads: 4.4 -> 3.4 ms)."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few, rest, depth
+    cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few, rest, depth, two
     cut_plane(p)
     depth = p.channels * p.taps
     p.panels = ceil_div(p.all, p.width)
@@ -408,6 +433,11 @@ cdef void cut_columns(Columns *p) except *:
     p.chunk = ceil_div(k.cout, p.chunks)
     p.chunk = ceil_div(p.chunk, k.tiles.rows) * k.tiles.rows
     p.chunks = ceil_div(k.cout, p.chunk)
+    two = 2 * k.tiles.rows
+    p.copies = COPIED_TILES * k.tiles.rows
+    if depth <= COPIED_PART:
+        p.copies = most(p.copies, least(COPIED_BYTES // (two * depth * k.item),
+                                        ceil_div(p.chunk, two)) * two)
     rest = p.rest * (p.band * p.width // p.plane + 1)
     p.at_sums = aligned(p.band * sizeof(char *))
     p.at_rest = p.at_sums + aligned(k.tiles.rows * p.width * k.item)
@@ -415,13 +445,13 @@ cdef void cut_columns(Columns *p) except *:
     p.at_copies = p.at_dots + aligned(rest * p.chunk * k.item)
     p.at_panels = p.at_copies
     if p.copied:
-        p.at_panels += aligned(COPIED_TILES * k.tiles.rows * depth * k.item)
+        p.at_panels += aligned(p.copies * depth * k.item)
     p.scratch = p.at_panels + p.band * panel_bytes
 
 
 cdef int begin_columns(Columns *p, Walk *k, Filters *f, View *bias) except -1:
     """Cut panels; the walk's bias has to be freed in any case."""
-    p.walk, p.filters = k, f
+    p.walk, p.filters, p.plain = k, f, bias == NULL and not k.relu
     cut_columns(p)
     if bias != NULL:
         pack_bias(k, bias)
@@ -451,7 +481,7 @@ cdef object columns_way(Walk *k):
     f.w.step[2], f.w.step[3] = k.w.taps, 1
     if not columns_pay(k, &f):
         return None
-    p.walk, p.filters = k, &f
+    p.walk, p.filters, p.plain = k, &f, True
     cut_columns(&p)
     return {
         "way": f"columns: tiles of {k.tiles.rows} filters x {p.width} columns, depth {k.depth}; "
