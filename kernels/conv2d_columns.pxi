@@ -22,8 +22,8 @@ cdef enum:
     MOST_COLUMN_BYTES = 2048 * 1024     # of a few panels
     PLANE_PANELS = 5                # of a plane, for which the depth is cut
     COPIED_TILES = 6                # of filters that are copied together: three lines of a depth
-    LARGE_PLANE = 256               # results; for smaller ones more filters are copied, of a part of
-    COPIED_BYTES = 512 * 1024       # the depth: what lies in one page is read in one piece
+    LARGE_PLANE = 256               # results; for smaller ones more filters are copied, of a part
+    COPIED_BYTES = 512 * 1024       # of the depth: what lies in one page is read in one piece
     COPIED_PART = 128
     COPIED_DEPTH = 64               # from so many pages at a time, as L1's TLB has
     SPREAD = 3                      # columns that pass over filters together

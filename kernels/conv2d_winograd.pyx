@@ -305,7 +305,7 @@ cdef void tile_axis(TapAxis *a, Py_ssize_t m, Py_ssize_t n) noexcept:
     a.size_out, a.step, a.taps = ceil_div(a.size_out, m), m, n
 
 
-cdef void cut_tiles(Winograd *g) noexcept:
+cdef void cut_tiles(Winograd *g) except *:
     """Rows of tiles into bands whose data stay near L2."""
     cdef Walk *k = g.walk
     cdef Py_ssize_t all_rows = k.images * k.h.size_out
@@ -317,18 +317,25 @@ cdef void cut_tiles(Winograd *g) noexcept:
         k.columns = ceil_div(k.columns, 2)
     k.column_bands = ceil_div(k.w.size_out, k.columns)
     k.columns = ceil_div(k.w.size_out, k.column_bands)
-    k.rows = 1 if k.column_bands > 1 else rows_of_band(k, all_rows, most(1, tiles // k.columns))
+    k.rows = 1
+    if k.column_bands == 1:
+        k.rows = rows_of_band(k, all_rows, most(1, tiles // k.columns), get_num_threads())
     k.row_bands = ceil_div(all_rows, k.rows)
 
 
-cdef Py_ssize_t rows_of_band(Walk *k, Py_ssize_t all_rows, Py_ssize_t rows) noexcept nogil:
-    """At most `rows`, at least half of it, so that few products are of tiles that do not exist."""
-    cdef Py_ssize_t tile = k.tiles.rows, best = 0, r, computed, least_computed = 0
-    rows = least(rows, all_rows)
+cdef Py_ssize_t rows_of_band(Walk *k, Py_ssize_t all_rows, Py_ssize_t rows,
+                             Py_ssize_t threads) noexcept nogil:
+    """All, or at most `rows` and at least half of it, so that threads have few products, of tiles
+    that do not exist too; if there is a choice, alike (AlexNet's conv2: 4 + 3 rows, not 6 + 1)."""
+    cdef Py_ssize_t tile = k.tiles.rows, best = 0, r, full, computed, least_computed = 0
+    if rows >= all_rows:
+        return all_rows
     for r in range(rows, (rows - 1) // 2, -1):
-        computed = (all_rows // r * ceil_div(r * k.columns, tile)
-                    + ceil_div(all_rows % r * k.columns, tile))
-        if best == 0 or computed < least_computed:
+        full = ceil_div(r * k.columns, tile)
+        computed = all_rows // r // threads * full
+        computed += full if all_rows // r % threads else ceil_div(all_rows % r * k.columns, tile)
+        if (best == 0 or computed < least_computed
+                or computed == least_computed and ceil_div(all_rows, r) == ceil_div(all_rows, best)):
             best, least_computed = r, computed
     return best
 
