@@ -334,8 +334,8 @@ cdef Py_ssize_t rows_of_band(Walk *k, Py_ssize_t all_rows, Py_ssize_t rows,
         full = ceil_div(r * k.columns, tile)
         computed = all_rows // r // threads * full
         computed += full if all_rows // r % threads else ceil_div(all_rows % r * k.columns, tile)
-        if (best == 0 or computed < least_computed
-                or computed == least_computed and ceil_div(all_rows, r) == ceil_div(all_rows, best)):
+        if (best == 0 or computed < least_computed or computed == least_computed
+                and ceil_div(all_rows, r) == ceil_div(all_rows, best)):
             best, least_computed = r, computed
     return best
 
