@@ -87,17 +87,25 @@ cdef bint columns_pay(Walk *k, Filters *f) noexcept:
     return few_columns(k)
 
 
-cdef bint few_columns(Walk *k) noexcept:
-    """By an image's costs in lanes: the choice must not depend on its batch."""
+cdef double columns_cost(Walk *k) noexcept:
+    """Of an image, in lanes: the choice must not depend on its batch."""
     cdef Py_ssize_t lanes = k.tiles.lanes, pixels = k.h.size_out * k.w.size_out
-    cdef double filters = ceil_div(k.cout, lanes) * lanes * (1.25 if k.cout <= lanes else 1)
     cdef Py_ssize_t rest = rest_of(pixels, lanes)
-    cdef double walk = (filters * pixels + PACK * k.cout) * k.depth
-    cdef double columns = (
+    cdef double cost = (
         ceil_div(k.cout, k.tiles.rows) * k.tiles.rows
         * (ceil_div(pixels - rest, lanes) * lanes + REST * rest)
         + UNROLL * pixels + UNROLL_RUN * k.h.size_out
     ) * <double>k.depth
+    if k.result.step[1] == 1:
+        cost += TO_CHANNELS_LAST * k.cout * pixels
+    return cost
+
+
+cdef bint few_columns(Walk *k) noexcept:
+    """Whether they cost less than a walk over pixels."""
+    cdef Py_ssize_t lanes = k.tiles.lanes, pixels = k.h.size_out * k.w.size_out
+    cdef double filters = ceil_div(k.cout, lanes) * lanes * (1.25 if k.cout <= lanes else 1)
+    cdef double walk = (filters * pixels + PACK * k.cout) * k.depth
     if k.cout * k.depth * k.item >= LARGE:
         walk *= 1.1
     if unrolls(k):
@@ -106,9 +114,7 @@ cdef bint few_columns(Walk *k) noexcept:
         walk += MOVE * k.cin * k.h.size_in * k.w.size_in
     if k.result.step[1] != 1:
         walk += MOVE * k.cout * pixels
-    else:
-        columns += TO_CHANNELS_LAST * k.cout * pixels
-    return columns < walk
+    return columns_cost(k) < walk
 
 
 # ---- panels ----
@@ -473,12 +479,17 @@ cdef int columns_walk(Walk *k, Filters *f, View *bias) except -1:
     return 0
 
 
-cdef object columns_way(Walk *k):
-    """For `explain`, if it is the way of filters that are one block of memory."""
-    cdef Columns p
-    cdef Filters f
+cdef void block_of_memory(Walk *k, Filters *f) noexcept:
+    """Filters as `explain` takes them to lie."""
     f.in_step, f.out_step = k.h.taps * k.w.taps, k.depth
     f.w.step[2], f.w.step[3] = k.w.taps, 1
+
+
+cdef object columns_way(Walk *k):
+    """For `explain`, if it is the way."""
+    cdef Columns p
+    cdef Filters f
+    block_of_memory(k, &f)
     if not columns_pay(k, &f):
         return None
     p.walk, p.filters, p.plain = k, &f, True

@@ -25,32 +25,49 @@ cdef struct Planes:
     bint flat, to_planes            # rows are one row; results go where they belong at once
 
 
-cdef bint planar_pays(Walk *k) noexcept:
-    """Whether columns or filters cost less in lanes (costs per result, in lanes)."""
+cdef double planar_cost(Walk *k) noexcept:
+    """Of a result, in lanes."""
     cdef Py_ssize_t lanes = k.tiles.lanes, width = k.w.size_out
-    cdef bint from_planes = k.source.step[1] != 1 and k.cin > 1
-    cdef bint to_planes = k.result.step[1] != 1 and k.cout > 1
-    cdef double filters = ceil_div(k.cout, lanes) * lanes
     cdef double rows = ceil_div(k.cout, k.tiles.rows) * k.tiles.rows
-    cdef double cells = k.cin * k.h.step * k.w.step
+    cdef double cost
     if k.cout == 1:
         rows = 2.5              # too few sums to hide the latency of an FMA
     elif k.cout <= 3:
         rows = 4
     elif k.cout <= 6:
         rows = 6
-    if k.h.taps * k.w.taps == 0 or plane_bytes(k, 1) > BAND_BYTES:
-        return False
     if is_flat(k):
         width *= k.h.size_out
-    rows *= <double>(ceil_div(width, lanes) * lanes) / width
+    cost = rows * k.depth * (ceil_div(width, lanes) * lanes) / width
+    if not from_many_planes(k):
+        cost += MOVE * k.cin * k.h.step * k.w.step
+    if not to_many_planes(k):
+        cost += MOVE * k.cout
+    return cost
+
+
+cdef inline bint from_many_planes(Walk *k) noexcept nogil:
+    return k.source.step[1] != 1 and k.cin > 1
+
+
+cdef inline bint to_many_planes(Walk *k) noexcept nogil:
+    return k.result.step[1] != 1 and k.cout > 1
+
+
+cdef bint planar_pays(Walk *k) noexcept:
+    """Whether a walk over planes costs less than one over pixels."""
+    cdef Py_ssize_t lanes = k.tiles.lanes
+    cdef double pixels = ceil_div(k.cout, lanes) * lanes * k.depth
+    if k.h.taps * k.w.taps == 0 or plane_bytes(k, 1) > BAND_BYTES:
+        return False
     # a panel of one vector is bound by its broadcasts: 9 loads for 8 FMAs
     if k.cout <= lanes:
-        filters *= 1.25
-    return (rows * k.depth + (0 if to_planes else MOVE * k.cout)
-            + (0 if from_planes else MOVE * cells)
-            < filters * k.depth + (MOVE * k.cout if to_planes else 0)
-            + (MOVE * cells if from_planes else 0))
+        pixels *= 1.25
+    if from_many_planes(k):
+        pixels += MOVE * k.cin * k.h.step * k.w.step
+    if to_many_planes(k):
+        pixels += MOVE * k.cout
+    return planar_cost(k) < pixels
 
 
 cdef inline Py_ssize_t phase_pitch(Walk *k) noexcept nogil:
