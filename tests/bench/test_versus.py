@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import shutil
 from pathlib import Path
 
+import ceiling
 import contest
 import layers
 import machine
@@ -143,6 +145,21 @@ def test_the_peak_is_measured_with_and_without_a_compiler(monkeypatch):
         found.run()
         monkeypatch.setattr(machine, "_compiled", lambda: None)
     assert "NumPy" in found.how
+
+
+def test_a_layer_under_the_roof_is_lifted_to_it():
+    machine_found = {"peak": 100.0, "bandwidth": 1e6}
+    rows = [row(0.5) | {"gflops": 40.0}, row(1.5) | {"gflops": 90.0}]
+    assert ceiling.ceilings(rows, machine_found, 0.8) == [1.0, 1.5]
+    assert ceiling.ceilings(rows, machine_found | {"bandwidth": 1e-3}, 0.8) == [0.5, 1.5]
+    assert ceiling.mean([1.0, 4.0]) == pytest.approx(2.0)
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+def test_the_micro_kernel_alone_is_right(monkeypatch):
+    """(It would raise.)"""
+    monkeypatch.setattr(ceiling, "ROUNDS", 1)
+    assert set(ceiling.tile_shares()) == set(ceiling.DEPTHS)
 
 
 def row(ratio, threads=1):

@@ -329,7 +329,7 @@ CONV_CASES = (
     "n1c530h3w3_k34r1x1_s1x1_p0x0_d1x1_g1",
 )
 
-# Whose y is a walk over columns in NCHW (dx of the first two, too); the last three also channels-last.
+# Whose y is a walk over columns in NCHW (dx of the first two, too), of the last three also in NHWC.
 COLUMN_CASES = (
     "n2c70h17w16_k33r1x1_s1x1_p0x0_d1x1_g1",  # more tiles of filters than are copied at once
     "n7c33h7w7_k140r1x1_s1x1_p0x0_d1x1_g1",  # panels across images, their last columns apart

@@ -1,0 +1,105 @@
+"""How far from what is possible? The means of a saved run, if no layer were slower than the roof.
+
+The roof of a direct convolution is the smaller of two: what the micro-kernel makes alone, with
+everything in L1 (tile.c), and each number of x, w and y moved once at the speed of copying.
+Layers that are above it (Winograd's, and what stays in the caches) are left as they are.
+
+    python bench/ceiling.py bench/results/versus.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import math
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+from roofline import intensity
+
+from fastconv.kernels import ConvDims, cpu
+
+
+SIMD = Path(__file__).parents[1] / "kernels" / "simd"
+DEPTHS = (64, 128, 170)  # values of the depth; at 170 the panel fills 32 KiB
+ROUNDS = 15
+
+
+def compiled_tile() -> Any:
+    """tile.c with the tile functions of this processor's instruction set."""
+    isa = cpu.current_isa()
+    sources = [Path(__file__).with_name("tile.c"), SIMD / f"tiles_{isa}_f32.c"]
+    library = Path(tempfile.mkdtemp()) / "tile.so"
+    flags = ["-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC", f"-I{SIMD}"]
+    command = ["cc", *flags, f"-DTILES=fc_tiles_{isa}_f32", "-o", library, *sources, "-lm"]
+    subprocess.run(command, check=True)
+    loaded = ctypes.CDLL(str(library))
+    loaded.tile.restype = ctypes.c_double
+    loaded.tile.argtypes = ctypes.c_long, ctypes.c_long, ctypes.POINTER(ctypes.c_float)
+    return loaded
+
+
+def gflops(run: Any) -> float:
+    start = time.perf_counter()
+    made = run()
+    return made / (time.perf_counter() - start) / 1e9
+
+
+def tile_shares() -> dict[int, float]:
+    """The micro-kernel's share of the FMA peak by depth: medians of rounds, side by side."""
+    library, peak, error = compiled_tile(), machine.peak(1), ctypes.c_float()
+    shares: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
+    for _ in range(ROUNDS):
+        for depth, found in shares.items():
+            rounds = 200_000 // depth
+            made = gflops(lambda n=rounds, d=depth: library.tile(n, d, error))
+            if error.value:
+                raise AssertionError(f"the product is wrong by {error.value} at depth {depth}")
+            found.append(made / gflops(lambda: (peak.run(), peak.flops)[1]))
+    return {depth: statistics.median(found) for depth, found in shares.items()}
+
+
+def ceilings(rows: list[Any], described: Any, share: float) -> list[float]:
+    """Each row's ratio, were it no slower than its roof."""
+    found = []
+    for row in rows:
+        roof = min(
+            share * described["peak"],
+            intensity(ConvDims.parse(row["dims"])) * described["bandwidth"],
+        )
+        found.append(row["ratio"] * max(1.0, roof / row["gflops"]))
+    return found
+
+
+def mean(ratios: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, ratios)))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("saved", type=Path, help="what bench/versus.py --json wrote")
+    saved = json.loads(parser.parse_args(arguments).saved.read_text())
+    shares = tile_shares()
+    for depth, share in shares.items():
+        print(f"the micro-kernel alone, depth {depth}: {share:.2f} of the FMA peak")
+    print(
+        "\n| | threads | mean | below 1 | mean at the roof | below 1 |\n|---|---|---|---|---|---|"
+    )
+    for name in ("forward", "backward"):
+        for threads, described in saved["machine"].items():
+            rows = [r for r in saved["sections"][name] if str(r["threads"]) == threads]
+            now, then = [r["ratio"] for r in rows], ceilings(rows, described, max(shares.values()))
+            cells = (f"{mean(of):.2f} | {sum(r < 1 for r in of)}" for of in (now, then) if rows)
+            if rows:
+                print(f"| {name} | {threads} | {' | '.join(cells)} |")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
