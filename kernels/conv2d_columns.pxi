@@ -71,8 +71,8 @@ cdef inline bint to_planes(Walk *k) noexcept nogil:
 
 cdef bint columns_pay(Walk *k, Filters *f) noexcept:
     """Where planes are copied to planes; and where few columns cost less than many filters."""
-    cdef Py_ssize_t taps = k.h.taps * k.w.taps
-    if k.cout < k.tiles.rows:
+    cdef Py_ssize_t taps = k.h.taps * k.w.taps, width = k.tiles.vectors * k.tiles.lanes
+    if k.cout < k.tiles.rows or width * taps * k.item > MOST_COLUMN_BYTES:
         return False
     if k.h.k_first or k.w.k_first or k.h.out_step * k.w.out_step != 1:
         return False
@@ -431,6 +431,9 @@ cdef void cut_columns(Columns *p) except *:
         p.band = most(p.band, least(ceil_div(p.plane, p.width), PLANE_PANELS))
     few = least(5 if p.copied else 2, MOST_COLUMN_BYTES // panel_bytes)
     p.band = most(few, least(p.band, k.groups * p.panels // wanted))
+    if p.rest:
+        rest = MOST_COLUMN_BYTES // (k.cout * k.item)       # dot products of each filter
+        p.band = least(p.band, most(1, rest // p.rest * p.plane // p.width))
     p.bands = ceil_div(p.panels, p.band)
     p.band = ceil_div(p.panels, p.bands)
     p.chunks = ceil_div(wanted, k.groups * p.bands)

@@ -129,6 +129,17 @@ def test_explain_tells_copies_threads_and_bounded_scratch():
 
 
 @compiled
+@pytest.mark.parametrize("filters", [16, 4096])
+@pytest.mark.parametrize(("channels", "kernel"), [(16, 1), (4096, 1), (4096, 3), (3, 20)])
+def test_scratch_of_columns_is_bounded(channels, kernel, filters):
+    """Also where the last columns of small planes are dot products: N times all filters of them."""
+    for n in (1, 1000):
+        shape = (n, channels, 4 + kernel - 1, 5 + kernel - 1)
+        found = explain(shape, (filters, channels, kernel, kernel), backend="cython")
+        assert int(found.details["scratch"].split()[0]) < 8 * 1024
+
+
+@compiled
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("side", [7, 224, 5000])
 def test_depthwise_scratch_is_bounded(side, channels_last):
