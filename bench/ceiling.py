@@ -45,10 +45,10 @@ def compiled_tile() -> Any:
     return loaded
 
 
-def gflops(run: Any) -> float:
+def peak_gflops(peak: machine.Peak) -> float:
     start = time.perf_counter()
-    made = run()
-    return made / (time.perf_counter() - start) / 1e9
+    peak.run()
+    return peak.flops / (time.perf_counter() - start) / 1e9
 
 
 def tile_shares() -> dict[int, float]:
@@ -57,11 +57,12 @@ def tile_shares() -> dict[int, float]:
     shares: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
     for _ in range(ROUNDS):
         for depth, found in shares.items():
-            rounds = 200_000 // depth
-            made = gflops(lambda n=rounds, d=depth: library.tile(n, d, error))
+            made = library.tile(200_000 // depth, depth, error)
+            if not made:
+                raise MemoryError("no memory for a panel and its rows")
             if error.value:
                 raise AssertionError(f"the product is wrong by {error.value} at depth {depth}")
-            found.append(made / gflops(lambda: (peak.run(), peak.flops)[1]))
+            found.append(made / peak_gflops(peak))
     return {depth: statistics.median(found) for depth, found in shares.items()}
 
 

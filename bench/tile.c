@@ -4,6 +4,7 @@
    TILES is the table of the instruction set (kernels/simd/tiles.h), for float. */
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "fc.h"
 
@@ -27,8 +28,15 @@ static float error_of(const float *c, long rows, long columns, long depth)
     return most;
 }
 
-/* Multiplies some tiles of rows by one panel, `rounds` times; returns the operations made, a
-   multiply-add being two, or 0 without memory. */
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+/* Multiplies some tiles of rows by one panel, `rounds` times; returns GFLOP/s of that alone, a
+   multiply-add being two operations, or 0 without memory. */
 double tile(long rounds, long depth, float *error)
 {
     const long rows = TILES_OF_ROWS * TILES.rows, columns = TILES.vectors * TILES.lanes;
@@ -40,7 +48,7 @@ double tile(long rounds, long depth, float *error)
     fc_product p = {.taps = 1, .run = depth, .step = 1, .offset = &offset, .w = w,
                     .c_vector = TILES.lanes, .each = TILES.lanes, .vectors = TILES.vectors,
                     .columns = (int)columns};
-    double made = 0;
+    double speed = 0;
     if (a && c && w) {
         for (long m = 0; m < rows; m++) {
             row[m] = a + m * depth, result[m] = c + m * columns;
@@ -48,12 +56,13 @@ double tile(long rounds, long depth, float *error)
         }
         for (long i = 0; i < depth; i++)
             for (long j = 0; j < columns; j++) w[i * columns + j] = panel_value(i, j);
+        double start = now();
         for (long r = 0; r < rounds; r++)
             for (long m = 0; m < rows; m += TILES.rows)
                 TILES.product(&p, TILES.rows, row + m, result + m);
+        speed = 2e-9 * rounds * rows * columns * depth / (now() - start);
         *error = error_of(c, rows, columns, depth);
-        made = 2.0 * rounds * rows * columns * depth;
     }
     free(a), free(c), free(w);
-    return made;
+    return speed;
 }

@@ -47,7 +47,7 @@ cdef struct Columns:
     Py_ssize_t band, bands              # panels of a task, tasks of all panels
     Py_ssize_t chunk, chunks            # filters of a task, tasks of a band
     bint from_planes, to_planes         # rows of x, and of y, follow one another
-    bint copied                         # filters are copied, as [tile][depth][filters of the tile]
+    bint copied                         # filters are copied, as [two tiles][depth][their filters]
     bint plain                          # neither bias nor ReLU
     Py_ssize_t copies                   # filters that are copied together
     size_t at_sums, at_rest, at_dots, at_copies, at_panels, scratch
