@@ -129,6 +129,26 @@ def test_explain_tells_copies_threads_and_bounded_scratch():
 
 
 @compiled
+def test_bands_of_winograd_are_shared_evenly():
+    with threads(2):
+        found = explain((1, 96, 27, 27), (256, 96, 5, 5), padding=2, algorithm="winograd")
+    assert "2 bands of 4 x 7 tiles" in found.details["way"]
+
+
+@compiled
+def test_columns_cut_their_depth_and_leave_first_layers_to_planes():
+    from fastconv.kernels import cpu
+
+    if cpu.vector_bytes() < 64:
+        pytest.skip("the cuts of narrower vectors are others")
+    found = explain((1, 512, 14, 14), (512, 512, 3, 3), padding=1, algorithm="direct")
+    assert found.details["way"].startswith("columns")
+    assert "depth 4608; in 9 parts" in found.details["way"]
+    first = explain((1, 3, 224, 224), (64, 3, 3, 3), padding=1, algorithm="direct")
+    assert first.details["way"].startswith("planar")
+
+
+@compiled
 @pytest.mark.parametrize("filters", [16, 4096])
 @pytest.mark.parametrize(("channels", "kernel"), [(16, 1), (4096, 1), (4096, 3), (3, 20)])
 def test_scratch_of_columns_is_bounded(channels, kernel, filters):
