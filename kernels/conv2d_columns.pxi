@@ -26,6 +26,7 @@ cdef enum:
     COPIED_BYTES = 512 * 1024       # of the depth: what lies in one page is read in one piece
     COPIED_PART = 128
     COPIED_DEPTH = 64               # from so many pages at a time, as L1's TLB has
+    UNROLLED_CHANNELS = 16          # at a time
     SPREAD = 3                      # columns that pass over filters together
     # What a number costs, in lanes of an FMA (fitted to 390 problems, Cascade Lake): to pack it,
     # to unroll it, to begin a run of what is unrolled, and to transpose a result.
@@ -190,18 +191,37 @@ cdef void unroll_rest(Columns *p, Py_ssize_t image, Py_ssize_t last, char *to) n
         image += 1
 
 
-cdef void unroll_band(Columns *p, Py_ssize_t first, Py_ssize_t end, char *panels,
-                      char **target) noexcept nogil:
-    """Panels, and where their results go if those are one run (else NULL)."""
-    cdef Walk *k = p.walk
+cdef void unroll_band(Columns *p, Py_ssize_t first, Py_ssize_t end, char *panels) noexcept nogil:
+    """Panels, some channels at a time: what a panel takes of a plane is a line or two, and the next
+    panel goes on in them."""
+    cdef Columns part = p[0]
+    cdef Walk k = p.walk[0]
+    cdef Py_ssize_t channels = k.cin, channel = 0, panel, last, width
+    cdef char *to
+    part.walk = &k
+    while channel < channels:
+        k.cin = least(UNROLLED_CHANNELS, channels - channel)
+        k.depth = k.cin * p.taps
+        to = panels
+        panel = first
+        while panel < end:
+            last = least(panel + p.width, end)
+            width = ceil_div(last - panel, k.tiles.lanes) * k.tiles.lanes
+            unroll_panel(&part, panel, last, to + channel * p.taps * width * k.item)
+            to += p.width * p.walk.depth * k.item
+            panel = last
+        k.source.at += k.cin * k.source.step[1] * k.item
+        channel += k.cin
+
+
+cdef void find_targets(Columns *p, Py_ssize_t first, Py_ssize_t end, char **target) noexcept nogil:
+    """Where the results of panels go if those are one run (else NULL)."""
     cdef Py_ssize_t last
     cdef Run r
     while first < end:
         last = least(first + p.width, end)
-        unroll_panel(p, first, last, panels)
         r = run_of(p, first, last, p.to_planes)
         target[0] = result_at(p, &r) if p.to_planes and r.length == last - first else NULL
-        panels += p.width * k.depth * k.item
         target += 1
         first = last
 
@@ -368,10 +388,11 @@ cdef void columns_task(void *context, Py_ssize_t task, void *scratch) noexcept n
     q.taps, q.step, q.offset, q.w_offset = 1, 2 * k.tiles.rows if p.copied else 1, &zero, NULL
     q.by_row, q.each, q.c_vector = True, k.tiles.lanes, k.tiles.lanes
     d.images, d.w_row, d.y_row = (images - image) * p.rest, f.out_step, p.chunk
+    find_targets(p, first, end, <char **>at)
     while channel < channels:
         k.cin = least(p.channels, channels - channel)
         k.depth = k.cin * p.taps
-        unroll_band(p, first, end, at + p.at_panels, <char **>at)
+        unroll_band(p, first, end, at + p.at_panels)
         unroll_rest(p, image, images, at + p.at_rest)
         q.run = d.depth = d.x_row = k.depth
         q.accumulate = d.accumulate = channel > 0
