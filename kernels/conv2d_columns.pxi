@@ -21,11 +21,11 @@ cdef enum:
     PLANE_BYTES = 512 * 1024        # of a plane's panels, for a part of the depth
     MOST_COLUMN_BYTES = 2048 * 1024     # of a few panels
     PLANE_PANELS = 5                # of a plane, for which the depth is cut
-    COPIED_TILES = 6                # of filters that are copied together: three lines of a depth
+    COPIED_FILTERS = 48             # that are copied together: three lines of a depth
     LARGE_PLANE = 256               # results; for smaller ones more filters are copied, of a part
     COPIED_BYTES = 512 * 1024       # of the depth: what lies in one page is read in one piece
     COPIED_PART = 128
-    COPIED_DEPTH = 64               # from so many pages at a time, as L1's TLB has
+    COPIED_DEPTH = 8                # from as many pages at a time as L1 has ways, each once
     UNROLLED_CHANNELS = 16          # at a time
     SPREAD = 3                      # columns that pass over filters together
     # What a number costs, in lanes of an FMA (fitted to 390 problems, Cascade Lake): to pack it,
@@ -48,9 +48,9 @@ cdef struct Columns:
     Py_ssize_t band, bands              # panels of a task, tasks of all panels
     Py_ssize_t chunk, chunks            # filters of a task, tasks of a band
     bint from_planes, to_planes         # rows of x, and of y, follow one another
-    bint copied                         # filters are copied, as [two tiles][depth][their filters]
+    bint copied                         # filters are copied, as [block][depth][p.block]
     bint plain                          # neither bias nor ReLU
-    Py_ssize_t copies                   # filters that are copied together
+    Py_ssize_t block, copies            # filters of a block: whole tiles, and vectors; at once
     size_t at_sums, at_rest, at_dots, at_copies, at_panels, scratch
 
 
@@ -82,7 +82,7 @@ cdef bint columns_pay(Walk *k, Filters *f) noexcept:
             return True
         if f.out_step != 1:
             return False
-        return COPIED_TILES * k.tiles.rows * k.depth * k.item <= MOST_COLUMN_BYTES
+        return COPIED_FILTERS * k.depth * k.item <= MOST_COLUMN_BYTES
     if f.in_step != taps or taps > 1 and not (flat_taps(k, f) and k.w.k_step == 1):
         return False
     return few_columns(k)
@@ -273,19 +273,19 @@ cdef void place_rest(Columns *p, Py_ssize_t image, Py_ssize_t last, Py_ssize_t f
 
 cdef void copy_filters(Columns *p, char *w, Py_ssize_t filter, Py_ssize_t last,
                        char *to) noexcept nogil:
-    """[two tiles][depth][filters of the two] of neighbouring filters."""
+    """[block][depth][filters of the block] of neighbouring filters."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t d = 0, some, first, two = 2 * k.tiles.rows
+    cdef Py_ssize_t d = 0, some, first
     while d < k.depth:
         some = least(COPIED_DEPTH, k.depth - d)
         first = filter
         while first < last:
             k.tiles.copy(
-                some, least(two, last - first),
-                to + ((first - filter) * k.depth + d * two) * k.item, two, 1,
+                some, least(p.block, last - first),
+                to + ((first - filter) * k.depth + d * p.block) * k.item, p.block, 1,
                 w + (first + d * p.filters.in_step) * k.item, p.filters.in_step, 1,
             )
-            first += two
+            first += p.block
         d += some
 
 
@@ -338,7 +338,7 @@ cdef void multiply_part(Columns *p, fc_product *q, fc_dots *d, char *w, Py_ssize
     """Some filters over a band, for a part of the depth: tile after tile of them."""
     cdef Walk *k = p.walk
     cdef Filters *f = p.filters
-    cdef Py_ssize_t filter = begin, tile = k.tiles.rows, two = 2 * tile, copy = 0, some, m
+    cdef Py_ssize_t filter = begin, tile = k.tiles.rows, copy = 0, some, m
     cdef char *copies = scratch + p.at_copies
     cdef const void *a[16]
     cdef void *added
@@ -350,7 +350,7 @@ cdef void multiply_part(Columns *p, fc_product *q, fc_dots *d, char *w, Py_ssize
                 copy_some(p, d, w, begin, filter, last, scratch)
         for m in range(tile):               # (the last is repeated to fill the tile)
             if p.copied:
-                a[m] = copies + (copy // two * two * k.depth + copy % two
+                a[m] = copies + (copy // p.block * p.block * k.depth + copy % p.block
                                  + least(m, some - 1)) * k.item
             else:
                 a[m] = w + (filter + least(m, some - 1)) * f.out_step * k.item
@@ -385,7 +385,7 @@ cdef void columns_task(void *context, Py_ssize_t task, void *scratch) noexcept n
         bias = k.bias + group * k.panels * k.panel * k.item
     k.source.at += group * k.cin * k.source.step[1] * k.item
     k.result.at += group * k.cout * k.result.step[1] * k.item
-    q.taps, q.step, q.offset, q.w_offset = 1, 2 * k.tiles.rows if p.copied else 1, &zero, NULL
+    q.taps, q.step, q.offset, q.w_offset = 1, p.block if p.copied else 1, &zero, NULL
     q.by_row, q.each, q.c_vector = True, k.tiles.lanes, k.tiles.lanes
     d.images, d.w_row, d.y_row = (images - image) * p.rest, f.out_step, p.chunk
     find_targets(p, first, end, <char **>at)
@@ -442,7 +442,7 @@ cdef void cut_columns(Columns *p) except *:
     band again, so where that is more than to copy runs there are no more than threads (3×3/2,
     512-512 on 14², two threads: 4.4 -> 3.4 ms)."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few, rest, depth, two
+    cdef Py_ssize_t wanted = tasks_wanted(columns_work(k)), panel_bytes, few, rest, depth
     cut_plane(p)
     depth = p.channels * p.taps
     p.panels = ceil_div(p.all, p.width)
@@ -463,11 +463,13 @@ cdef void cut_columns(Columns *p) except *:
     p.chunk = ceil_div(k.cout, p.chunks)
     p.chunk = ceil_div(p.chunk, k.tiles.rows) * k.tiles.rows
     p.chunks = ceil_div(k.cout, p.chunk)
-    two = 2 * k.tiles.rows
-    p.copies = COPIED_TILES * k.tiles.rows
+    p.block = k.tiles.rows
+    while p.block % k.tiles.lanes:
+        p.block += k.tiles.rows
+    p.copies = ceil_div(COPIED_FILTERS, p.block) * p.block
     if depth <= COPIED_PART:
-        p.copies = most(p.copies, least(COPIED_BYTES // (two * depth * k.item),
-                                        ceil_div(p.chunk, two)) * two)
+        p.copies = most(p.copies, least(COPIED_BYTES // (p.block * depth * k.item),
+                                        ceil_div(p.chunk, p.block)) * p.block)
     rest = p.rest * (p.band * p.width // p.plane + 1)
     p.at_sums = aligned(p.band * sizeof(char *))
     p.at_rest = p.at_sums + aligned(k.tiles.rows * p.width * k.item)
