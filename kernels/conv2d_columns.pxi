@@ -26,7 +26,7 @@ cdef enum:
     COPIED_BYTES = 512 * 1024       # of the depth: what lies in one page is read in one piece
     COPIED_PART = 128
     COPIED_DEPTH = 8                # from as many pages at a time as L1 has ways, each once
-    UNROLLED_CHANNELS = 16          # at a time
+    UNROLLED_CHANNELS = 16          # at a time, whose lines stay in L1 from panel to panel
     SPREAD = 3                      # columns that pass over filters together
     # What a number costs, in lanes of an FMA (fitted to 390 problems, Cascade Lake): to pack it,
     # to unroll it, to begin a run of what is unrolled, and to transpose a result.
@@ -50,7 +50,7 @@ cdef struct Columns:
     bint from_planes, to_planes         # rows of x, and of y, follow one another
     bint copied                         # filters are copied, as [block][depth][p.block]
     bint plain                          # neither bias nor ReLU
-    Py_ssize_t block, copies            # filters of a block: whole tiles, and vectors; at once
+    Py_ssize_t block, copies            # filters of a block (whole vectors); copied together
     size_t at_sums, at_rest, at_dots, at_copies, at_panels, scratch
 
 
@@ -214,6 +214,13 @@ cdef void unroll_band(Columns *p, Py_ssize_t first, Py_ssize_t end, char *panels
         channel += k.cin
 
 
+# ---- results ----
+
+cdef inline char *result_at(Columns *p, Run *r) noexcept nogil:
+    cdef View *y = &p.walk.result
+    return y.at + p.walk.item * (r.image * y.step[0] + r.row * y.step[2] + r.column * y.step[3])
+
+
 cdef void find_targets(Columns *p, Py_ssize_t first, Py_ssize_t end, char **target) noexcept nogil:
     """Where the results of panels go if those are one run (else NULL)."""
     cdef Py_ssize_t last
@@ -224,13 +231,6 @@ cdef void find_targets(Columns *p, Py_ssize_t first, Py_ssize_t end, char **targ
         target[0] = result_at(p, &r) if p.to_planes and r.length == last - first else NULL
         target += 1
         first = last
-
-
-# ---- results ----
-
-cdef inline char *result_at(Columns *p, Run *r) noexcept nogil:
-    cdef View *y = &p.walk.result
-    return y.at + p.walk.item * (r.image * y.step[0] + r.row * y.step[2] + r.column * y.step[3])
 
 
 cdef void move_sums(Columns *p, Py_ssize_t first, Py_ssize_t end, Py_ssize_t filter,
