@@ -333,6 +333,7 @@ CONV_CASES = (
 COLUMN_CASES = (
     "n2c70h17w16_k33r1x1_s1x1_p0x0_d1x1_g1",  # more tiles of filters than are copied at once
     "n7c33h7w7_k140r1x1_s1x1_p0x0_d1x1_g1",  # panels across images, their last columns apart
+    "n3c37h9w8_k30r1x1_s1x1_p0x0_d1x1_g1",  # blocks of channels, and a narrow last panel
     "n3c48h9w8_k200r3x3_s2x2_p0:1x1:0_d1x2_g2",
     "n2c307h7w7_k130r3x3_s1x1_p1x1_d1x1_g1",  # the depth in parts
     "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",  # dw: several images a part
