@@ -129,13 +129,19 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
 
 cdef int special_dw(Walk *k, Filters *f) except -1:
     """Few filters over planes of dy, or many.  Returns whether dw was written."""
-    if dots_pay(k):
+    cdef bint columns = columns_dw_pay(k, f)
+    if dots_pay(k) and not (columns and columns_beat_dots(k)):
         dots_gradient(k, f)
-    elif columns_dw_pay(k, f):
+    elif columns:
         columns_gradient(k, f)
     else:
         return False
     return True
+
+
+cdef inline bint columns_beat_dots(Walk *k) noexcept:
+    """Of one tap, unless nearly empty (56 problems, Zen 3: 0.8 to 6.4 times as fast, mean 2.7)."""
+    return k.h.taps * k.w.taps == 1 and (k.depth >= k.tiles.lanes or k.cout > k.tiles.rows)
 
 
 # ---- a window as large as the image is a linear layer ----

@@ -1,4 +1,7 @@
-/* 8 floats or 4 doubles, with FMA.  Meaning of each name: fc_scalar.h. */
+/* 8 floats or 4 doubles, with FMA.  Meaning of each name: fc_scalar.h.
+ *
+ * No masked stores: one is 42 operations and 12 cycles on Zen 1 to 3 (uops.info); a tail goes by
+ * halves of the vector, its half and so on. */
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -26,10 +29,18 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
 {
     return _mm256_maskload_pd(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)));
 }
-FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_pd(p, fc_mask(n), a); }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n)
+{
+    __m128d left = _mm256_castpd256_pd128(a);
+    if (n & 2) {
+        _mm_storeu_pd(p, left);
+        left = _mm256_extractf128_pd(a, 1);
+    }
+    if (n & 1) _mm_store_sd(p + (n & 2), left);
+}
 FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
 {
-    _mm256_maskstore_pd(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)), a);
+    fcv_store_tail(p + from, from ? _mm256_permute2f128_pd(a, a, 1) : a, to - from);
 }
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_pd(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_pd(a, b); }
@@ -102,10 +113,24 @@ FC_INLINE fcv fcv_load_part(const real *p, int from, int to)
 {
     return _mm256_maskload_ps(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)));
 }
-FC_INLINE void fcv_store_tail(real *p, fcv a, int n) { _mm256_maskstore_ps(p, fc_mask(n), a); }
+FC_INLINE void fcv_store_tail(real *p, fcv a, int n)
+{
+    __m128 left = _mm256_castps256_ps128(a);
+    if (n & 4) {
+        _mm_storeu_ps(p, left);
+        left = _mm256_extractf128_ps(a, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, left);
+        left = _mm_movehl_ps(left, left);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, left);
+}
 FC_INLINE void fcv_store_part(real *p, fcv a, int from, int to)
 {
-    _mm256_maskstore_ps(p, _mm256_andnot_si256(fc_mask(from), fc_mask(to)), a);
+    fcv_store_tail(p + from, from ? _mm256_permute2f128_ps(a, a, 1) : a, to - from);
 }
 FC_INLINE fcv fcv_add(fcv a, fcv b) { return _mm256_add_ps(a, b); }
 FC_INLINE fcv fcv_sub(fcv a, fcv b) { return _mm256_sub_ps(a, b); }

@@ -8,7 +8,8 @@
  *   FC_ROWS, FC_VECS   largest tile of the product: rows × vectors of columns
  *
  * and the functions below.  n of a tail is 0 < n < FC_LEN: lanes from n on are read as 0
- * and not written, and memory behind them is not touched.
+ * and not written, and memory behind them is not touched.  A part that is stored begins with
+ * lane 0 or FC_LEN / 2, and is no whole vector.
  */
 #include <math.h>
 #include <stdint.h>
