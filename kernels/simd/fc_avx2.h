@@ -54,6 +54,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     __m128i biased = _mm_add_epi32(_mm256_cvtpd_epi32(k), _mm_set1_epi32(1023));
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_cvtepi32_epi64(biased), 52));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return _mm256_cmp_pd(a, b, _CMP_GT_OQ); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     fcm ordered = _mm256_cmp_pd(best, best, _CMP_ORD_Q);
@@ -144,6 +145,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127));
     return _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return _mm256_cmp_ps(a, b, _CMP_GT_OQ); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     fcm ordered = _mm256_cmp_ps(best, best, _CMP_ORD_Q);

@@ -40,6 +40,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     __m512i biased = _mm512_add_epi64(_mm512_cvtpd_epi64(k), _mm512_set1_epi64(1023));
     return _mm512_castsi512_pd(_mm512_slli_epi64(biased, 52));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     fcm ordered = _mm512_cmp_pd_mask(best, best, _CMP_ORD_Q);
@@ -120,6 +121,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     __m512i biased = _mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127));
     return _mm512_castsi512_ps(_mm512_slli_epi32(biased, 23));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     fcm ordered = _mm512_cmp_ps_mask(best, best, _CMP_ORD_Q);

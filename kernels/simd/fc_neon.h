@@ -39,6 +39,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     int64x2_t biased = vaddq_s64(vcvtq_s64_f64(k), vdupq_n_s64(1023));
     return vreinterpretq_f64_s64(vshlq_n_s64(biased, 52));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return vcgtq_f64(a, b); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return vbicq_u64(vceqq_f64(best, best), vcleq_f64(a, best));
@@ -101,6 +102,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     int32x4_t biased = vaddq_s32(vcvtq_s32_f32(k), vdupq_n_s32(127));
     return vreinterpretq_f32_s32(vshlq_n_s32(biased, 23));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return vcgtq_f32(a, b); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return vbicq_u32(vceqq_f32(best, best), vcleq_f32(a, best));

@@ -53,6 +53,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     return FC_F64 ? (real)wide.r : (real)narrow.r;
 }
 
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return a > b; } /* not if one is NaN */
 /* a wins over best: it is larger, or the first NaN */
 FC_INLINE fcm fcv_wins(fcv a, fcv best) { return !(a <= best) & (best == best); }
 FC_INLINE fcm fcv_any_nan(fcv a, fcv b) { return (a != a) | (b != b); }

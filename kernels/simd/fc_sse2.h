@@ -31,6 +31,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     __m128i biased = _mm_add_epi32(_mm_cvtpd_epi32(k), _mm_set1_epi32(1023));
     return _mm_castsi128_pd(_mm_slli_epi64(_mm_unpacklo_epi32(biased, biased), 52));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return _mm_cmpgt_pd(a, b); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return _mm_and_pd(_mm_cmpnle_pd(a, best), _mm_cmpord_pd(best, best));
@@ -91,6 +92,7 @@ FC_INLINE fcv fcv_pow2(fcv k)
     __m128i biased = _mm_add_epi32(_mm_cvtps_epi32(k), _mm_set1_epi32(127));
     return _mm_castsi128_ps(_mm_slli_epi32(biased, 23));
 }
+FC_INLINE fcm fcv_more(fcv a, fcv b) { return _mm_cmpgt_ps(a, b); }
 FC_INLINE fcm fcv_wins(fcv a, fcv best)
 {
     return _mm_and_ps(_mm_cmpnle_ps(a, best), _mm_cmpord_ps(best, best));

@@ -25,8 +25,9 @@ FC_INLINE fcv lane_indices(const fc_windows *p)
 FC_INLINE void store_indices(int32_t *index, ptrdiff_t step, fcv where, int n)
 {
     fc_bits bits[FC_LEN];
-    if (step == 1 && n == FC_LEN && !FC_F64) {
-        fcv_store_bits((fc_bits *)index, where);
+    if (step == 1 && !FC_F64) {
+        if (n == FC_LEN) fcv_store_bits((fc_bits *)index, where);
+        else fcv_store_tail((real *)index, where, n);
         return;
     }
     fcv_store_bits(bits, where);
@@ -114,6 +115,70 @@ FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32
     }
 }
 
+/* The first of some numbers, a vector at most. */
+FC_INLINE fcv load_first(const real *x, const int whole, int numbers)
+{
+    return whole ? fcv_load(x) : fcv_load_part(x, 0, numbers < FC_LEN ? numbers : FC_LEN);
+}
+
+/* n windows two apart, whose rows have size numbers: the first numbers of a row of theirs, the second
+ * ones, the third. */
+FC_INLINE void load_by_twos(fcv *cell, const real *x, const int size, const int whole, int n)
+{
+    const int numbers = 2 * (n - 1) + size;
+    fcv low = load_first(x, whole, numbers), high = load_first(x + FC_LEN, whole, numbers - FC_LEN);
+    cell[0] = fcv_even(low, high);
+    cell[1] = fcv_odd(low, high);
+    if (size == 2) return;
+    low = load_first(x + 1, whole, numbers - 1);
+    high = load_first(x + 1 + FC_LEN, whole, numbers - 1 - FC_LEN);
+    cell[2] = fcv_odd(low, high);
+}
+
+/* n maxima and where they are; adds to nan where a number was NaN: then they are wrong. */
+FC_INLINE void indexed_by_twos(const fc_windows *p, const real *x, real *y, int32_t *index,
+                               fcv first, const int size, const int whole, int n, fcm *nan)
+{
+    fcv cell[3], best = fcv_zero(), where = fcv_zero();
+#pragma GCC unroll 3
+    for (int i = 0; i < size; i++) {
+        load_by_twos(cell, x + p->offset[i * size], size, whole, n);
+        *nan = fcv_or(*nan, fcv_any_nan(cell[0], cell[1]));
+        if (size == 3) *nan = fcv_or(*nan, fcv_any_nan(cell[2], cell[2]));
+#pragma GCC unroll 3
+        for (int j = 0; j < size; j++) {
+            fcv place = fcv_set1_bits(p->index[i * size + j]);
+            fcm more = fcv_more(cell[j], best);
+            best = i + j ? fcv_max(cell[j], best) : cell[0];
+            where = i + j ? fcv_select(more, place, where) : place;
+        }
+    }
+    store_lanes(y, 1, best, n);
+    store_indices(index, 1, fcv_add_bits(where, first), n);
+}
+
+/* Rows of a vector at least, whose last one overlaps the one before it; or of less. */
+FC_INLINE int indexed_rows_by_twos(const fc_windows *given, const real *x, real *y, int32_t *index,
+                                   const int size, const int whole)
+{
+    const fc_windows p = *given; /* in registers: y might alias what is given */
+    const int n = whole ? FC_LEN : (int)p.lanes;
+    const fcv lane = lane_indices(&p);
+    fcm nan = fcv_any_nan(fcv_zero(), fcv_zero());
+    for (ptrdiff_t row = 0; row < p.rows; row++) {
+        for (ptrdiff_t next = 0; next < p.lanes; next += n) {
+            ptrdiff_t l = next + n <= p.lanes ? next : p.lanes - n;
+            int32_t first = p.first_index + (int32_t)(row * p.next_row + l * p.next_lane);
+            indexed_by_twos(&p, x + 2 * l, y + l, index + l,
+                            fcv_add_bits(lane, fcv_set1_bits(first)), size, whole, n, &nan);
+        }
+        x += p.x_row;
+        y += p.y_row;
+        index += p.index_row;
+    }
+    return fcv_some(nan);
+}
+
 /* Two vectors, whole or of low and high numbers; or one, twice. */
 FC_INLINE void load_columns(fcv *v, const real *x, const int vectors, const int whole, int low,
                             int high)
@@ -184,15 +249,28 @@ FC_INLINE void max_squares_by_twos(const fc_windows *p, const real *x, real *y, 
     if (nan) windows_by(p, x, y, NULL, 2, 0);
 }
 
+FC_INLINE void indexed_squares_by_twos(const fc_windows *p, const real *x, real *y, int32_t *index,
+                                       const int size)
+{
+    int nan;
+    if (p->lanes >= FC_LEN) nan = indexed_rows_by_twos(p, x, y, index, size, 1);
+    else nan = indexed_rows_by_twos(p, x, y, index, size, 0);
+    if (nan) windows_by(p, x, y, index, 2, 0);
+}
+
 static void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index)
 {
-    const int by_twos = !index && p->x_lane == 2 && p->y_lane == 1 && FC_LEN >= 4;
-    if (by_twos && p->across == 2 && p->taps == 4) {
-        max_squares_by_twos(p, x, y, 2);
+    const int size = (int)p->across;
+    const int by_twos = p->x_lane == 2 && p->y_lane == 1 && FC_LEN >= 4
+                        && (size == 2 || size == 3) && p->taps == size * size;
+    if (by_twos && !index) {
+        if (size == 2) max_squares_by_twos(p, x, y, 2);
+        else max_squares_by_twos(p, x, y, 3);
         return;
     }
-    if (by_twos && p->across == 3 && p->taps == 9) {
-        max_squares_by_twos(p, x, y, 3);
+    if (by_twos && p->index_lane == 1) {
+        if (size == 2) indexed_squares_by_twos(p, x, y, index, 2);
+        else indexed_squares_by_twos(p, x, y, index, 3);
         return;
     }
     if (index) {

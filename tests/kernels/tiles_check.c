@@ -297,30 +297,35 @@ static void put_nan(char *x, ptrdiff_t at, size_t item)
     else ((double *)x)[at] = NAN;
 }
 
-/* Maxima alone of windows by twos, of size × size neighbours: of four rows, without a NaN, and
- * with one in any row; memory asked for ahead or not */
+/* Windows by twos, of size × size neighbours: of four rows, without a NaN, and with one in any row;
+ * maxima alone, memory asked for ahead or not, and with indices */
 static void check_twos(const fc_tiles *t, const fc_tiles *scalar, int lanes, int size, int gap)
 {
     ptrdiff_t wide = 2 * (lanes - 1) + size, n = (size + 6) * wide, results = 4 * (lanes + gap);
     ptrdiff_t offset[9];
-    int32_t index[9] = {0};
-    for (int i = 0; i < size * size; i++) offset[i] = i / size * wide + i % size;
+    int32_t index[9], *found = calloc((size_t)results, 4), *wanted = calloc((size_t)results, 4);
+    for (int i = 0; i < size * size; i++) index[i] = (int32_t)(offset[i] = i / size * wide + i % size);
     char *x = numbers(n, t->item), *y = numbers(results, t->item);
     char *want = copy_of(y, results * t->item), *cells = copy_of(x, n * t->item);
     fc_windows p = {.taps = size * size, .across = size, .rows = 4, .lanes = lanes, .offset = offset,
-                    .index = index, .x_row = 2 * wide, .x_lane = 2, .y_row = lanes + gap, .y_lane = 1};
+                    .index = index, .x_row = 2 * wide, .x_lane = 2, .y_row = lanes + gap, .y_lane = 1,
+                    .index_row = lanes + gap, .index_lane = 1, .first_index = 7,
+                    .next_row = (int32_t)(2 * wide), .next_lane = 2};
     for (int row = -1; row < size + 6; row++) {
         memcpy(x, cells, (size_t)n * t->item);
         if (row >= 0) put_nan(x, row * wide + (7 * row + 1) % wide, t->item);
         p.ahead = row % 2 ? 1000 : 0;
-        t->max_windows(&p, x, y, NULL);
-        scalar->max_windows(&p, x, want, NULL);
-        if (memcmp(y, want, (size_t)(results * t->item))) {
-            printf("%s max_windows: %d by twos of %d differ\n", t->isa, lanes, size);
-            failures++;
+        for (int indexed = 0; indexed < 2; indexed++) {
+            t->max_windows(&p, x, y, indexed ? found : NULL);
+            scalar->max_windows(&p, x, want, indexed ? wanted : NULL);
+            if (memcmp(y, want, (size_t)(results * t->item))
+                || memcmp(found, wanted, (size_t)results * 4)) {
+                printf("%s max_windows: %d by twos of %d differ\n", t->isa, lanes, size);
+                failures++;
+            }
         }
     }
-    free(x), free(y), free(want), free(cells);
+    free(x), free(y), free(want), free(cells), free(found), free(wanted);
 }
 
 static void check_sums(const fc_tiles *t, const fc_tiles *scalar, int lanes)
