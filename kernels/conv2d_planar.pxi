@@ -172,12 +172,14 @@ cdef void multiply_rows(Planes *p, fc_product *q, Py_ssize_t filters, char *weig
         row += high
 
 
-cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t row, Py_ssize_t rows, char *band,
-                          char *target, Py_ssize_t filter_step, Py_ssize_t row_step) noexcept nogil:
+cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t row, Py_ssize_t rows,
+                          char *band, char *target, Py_ssize_t filter_step,
+                          Py_ssize_t row_step) noexcept nogil:
     """All filters over a band, tile after tile: stores to a plane follow one another, which is
     what VGG's first layer waits for (13 MB of results: 69 -> 86 GFLOP/s)."""
     cdef Walk *k = p.walk
     cdef Py_ssize_t first = 0, filters
+    cdef char *weights = p.weights + group * p.group_step * k.item
     cdef fc_product q
     q.run, q.w_offset = k.depth, p.w_offset
     q.by_row, q.accumulate, q.relu = True, False, k.relu
@@ -186,9 +188,8 @@ cdef void multiply_planes(Planes *p, Py_ssize_t group, Py_ssize_t row, Py_ssize_
         q.bias = NULL
         if k.bias != NULL:
             q.bias = k.bias + (group * k.panels * k.panel + first) * k.item
-        multiply_rows(p, &q, filters,
-                      p.weights + (group * p.group_step + first * p.filter_step) * k.item, row, rows,
-                      band, target + first * filter_step * k.item, filter_step, row_step)
+        multiply_rows(p, &q, filters, weights + first * p.filter_step * k.item, row, rows, band,
+                      target + first * filter_step * k.item, filter_step, row_step)
         first += filters
 
 
