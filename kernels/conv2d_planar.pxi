@@ -124,7 +124,7 @@ cdef Py_ssize_t meet_source(Planes *p, fc_product *q, Py_ssize_t row,
     cdef Walk *k = p.walk
     cdef Py_ssize_t first = k.h.first + row * k.h.step, last = first + (rows - 1) * k.h.step
     cdef Py_ssize_t each = k.cin * k.w.taps, tap = ceil_div(most(-last, 0), k.h.dilation), end = 0
-    if p.packed == NULL:
+    if p.packed == NULL or p.flat:      # (flat: all rows are one)
         return 0
     if first < k.h.size_in:
         end = least(k.h.taps, (k.h.size_in - 1 - first) // k.h.dilation + 1)

@@ -115,10 +115,11 @@ FC_INLINE void windows_by(const fc_windows *given, const real *x, real *y, int32
     }
 }
 
-/* The first of some numbers, a vector at most. */
+/* The first of some numbers (none, if fewer than 0), a vector at most. */
 FC_INLINE fcv load_first(const real *x, const int whole, int numbers)
 {
-    return whole ? fcv_load(x) : fcv_load_part(x, 0, numbers < FC_LEN ? numbers : FC_LEN);
+    const int to = numbers < 0 ? 0 : numbers < FC_LEN ? numbers : FC_LEN;
+    return whole ? fcv_load(x) : fcv_load_part(x, 0, to);
 }
 
 /* n windows two apart, whose rows have size numbers: the first numbers of a row of theirs, the second

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kernel_support import (
     CONV_CASES,
@@ -245,6 +245,13 @@ def conv_dims(draw):
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@example(  # planes whose rows are one row, the first of them over padding
+    dims=ConvDims.parse("n1c2h3w5_k3r1x1_s1x1_p2:1x0_d1x1_g1"),
+    memory="reversed",
+    out_memory="C",
+    bias=True,
+    relu=False,
 )
 @every_way("conv2d")
 def test_any_shape(way, dtype, dims, memory, out_memory, bias, relu):
