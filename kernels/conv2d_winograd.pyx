@@ -250,7 +250,7 @@ cdef void multiply(Winograd *g, Band *b, Py_ssize_t block, Py_ssize_t e, char *f
                    Py_ssize_t width, char *data, char *sums, Ahead *ahead) noexcept nogil:
     """M[e] (+)= V[e] @ U[e] over one block of channels."""
     cdef Walk *k = g.walk
-    cdef Py_ssize_t t = 0, m, rows, offset = 0
+    cdef Py_ssize_t tiles = ceil_div(b.pixels, k.tiles.rows), tile, t, m, rows, offset = 0
     cdef Py_ssize_t channels = least(BLOCK, k.cin - block * BLOCK)
     cdef Py_ssize_t depth = data_width(k, channels)
     cdef const void *a[16]
@@ -264,14 +264,14 @@ cdef void multiply(Winograd *g, Band *b, Py_ssize_t block, Py_ssize_t e, char *f
     p.w = filters + e * element(g, channels, width) * k.item
     data = data_block(g, b, data, block) + e * element(g, b.pixels, depth) * k.item
     sums += e * element(g, b.pixels, width) * k.item
-    while t < b.pixels:
-        rows = least(k.tiles.rows, b.pixels - t)
+    for tile in range(tiles):       # (evenly: of 25, four of 7 and 6 rows, not three of 8 and one of 1)
+        t = tile * b.pixels // tiles
+        rows = (tile + 1) * b.pixels // tiles - t
         for m in range(k.tiles.rows):
             a[m] = data + least(t + m, b.pixels - 1) * depth * k.item
             c[m] = sums + (t + m) * width * k.item
         k.tiles.product(&p, <int>rows, a, c)
         ask(ahead)
-        t += rows
 
 
 cdef void place_results(Winograd *g, Band *b, Py_ssize_t panel, char *sums,
