@@ -30,7 +30,7 @@ cdef enum:
     # them, to transform them again is faster (512-512 @7: 1.6 instead of 2.2 ms)
     PACKED_BYTES = 16 * 1024 * 1024
     # ... and kept prepared for a single band, if they stay near L2 (256-384 @13: 1.6 instead of 1.8)
-    KEPT_BYTES = 4 * 1024 * 1024
+    KEPT_BYTES = 6 * 1024 * 1024
     BLOCK = 64                      # channels that are transformed, and multiplied, at a time
     SOME = 8                        # of these, whose filters are gathered at a time
 
