@@ -150,7 +150,7 @@ def channels_last(shape: tuple[int, ...], dtype: Any) -> Array:
 
 
 def to_channels_last(x: Array, dtype: Any = None) -> Array:
-    """`x` over NHWC memory: itself or a view if it is so already, else a copy."""
+    """`x` over NHWC memory: itself or a view if it is so, else a copy (which is recorded)."""
     dtype = x.dtype if dtype is None else np.dtype(dtype)
     if x.dtype == dtype and is_channels_last(x):
         return x
@@ -158,7 +158,7 @@ def to_channels_last(x: Array, dtype: Any = None) -> Array:
     if x.dtype == dtype and (c == 1 or h * w == 1) and x.flags.c_contiguous:
         return x.reshape(n, h, w, c).transpose(0, 3, 1, 2)
     y = channels_last(x.shape, dtype)
-    y[...] = x
+    recorded(_copy)(x, y)
     return y
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from ..kernels import ShapeError
-from ..kernels.arrays import Array, to_channels_last, to_rows
+from ..kernels.arrays import Array, is_channels_last, to_channels_last, to_rows
 from .base import Layer, as_real
 
 
@@ -19,13 +19,13 @@ class Flatten(Layer):
         x = as_real("Flatten", "x", x)
         y = to_rows(x, self.output_shape(x.shape))
         if train:
-            self._keep(x.shape, y)
+            self._keep((x.shape, is_channels_last(x)), y)
         return y
 
     def backward(self, dy: Array) -> Array:
-        dy, shape = self._kept(dy)
+        dy, (shape, channels_last) = self._kept(dy)
         dx = dy.reshape(shape)
-        return to_channels_last(dx) if dx.ndim == 4 else dx
+        return to_channels_last(dx) if channels_last else dx
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         if not input_shape:

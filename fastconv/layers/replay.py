@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kernels import PreparedWeights
-from ..kernels.arrays import Array, to_channels_last
+from ..kernels.arrays import Array
 from ..kernels.recording import Recording
 from ..kernels.registry import current_backend
 from ..kernels.threads import get_num_threads
@@ -120,7 +120,7 @@ class Replay:
         if not self._pays:
             return None
         own = as_real("Sequential", "x", x, net.dtype).copy()
-        self._x = to_channels_last(own) if own.ndim == 4 else own
+        self._x = net.in_order(own) if own.ndim == 4 else own
         recording = Recording(_MOST_RESULTS)
         y: Array = recording.of(net._forward, self._x, False)
         self._pays = _follow(self._x, recording.arrays, y)

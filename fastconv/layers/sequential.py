@@ -24,6 +24,11 @@ from .replay import Replay
 __all__ = ["Sequential"]
 
 
+# Fewer channels do not fill the lanes of a vector; columns of planes do (LeNet-5 on Zen 4, NCHW and
+# channels-last: a step of 64 images 2.62 and 2.74 ms, a prediction of one 18.6 and 19.8 us).
+_FEW_FILTERS = 16
+
+
 def _applies(layer: Layer, after: Layer) -> TypeGuard[Conv2d | Linear]:
     """Whether the layer's kernel can apply the ReLU behind it to each result at once."""
     return type(layer) in (Conv2d, Linear) and type(after) is ReLU
@@ -33,8 +38,9 @@ class Sequential(Layer):
     """Each layer's result is the next one's input.
 
     Inputs of any real dtype are converted to that of the parameters, and images to
-    channels-last memory, in which they stay between the layers.  A ReLU behind a Conv2d or
-    Linear is computed with that layer's result.
+    channels-last memory, in which they stay between the layers; where the first convolution
+    has few filters, in the memory order that they come in.  A ReLU behind a Conv2d or Linear
+    is computed with that layer's result.
 
     Parameters
     ----------
@@ -84,7 +90,7 @@ class Sequential(Layer):
     def _forward(self, x: Array, train: bool) -> Array:
         y = as_real("Sequential", "x", x, self.dtype)
         if y.ndim == 4:
-            y = to_channels_last(y)
+            y = self.in_order(y)
         pooled: dict[int, Array] = {}
         before: Layer | None = None
         for i, (layer, after) in enumerate(zip_longest(self.layers, self.layers[1:])):
@@ -100,6 +106,21 @@ class Sequential(Layer):
         if train:
             self._keep(pooled, y)
         return y
+
+    def in_order(self, x: Array) -> Array:
+        """Images in the memory order in which they stay between the layers."""
+        first = self._first_convolution()
+        if first is not None and first.weight.read.shape[0] < _FEW_FILTERS:
+            return x
+        return to_channels_last(x)
+
+    def _first_convolution(self) -> Conv2d | None:
+        for layer in self.layers:
+            if isinstance(layer, Sequential):
+                layer = layer._first_convolution()
+            if isinstance(layer, Conv2d):
+                return layer
+        return None
 
     def backward(self, dy: Array) -> Array:
         return self._backward(dy, 0)

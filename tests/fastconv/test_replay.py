@@ -48,6 +48,12 @@ def images_out():
     return net, (2, 12, 11)
 
 
+def reordered():
+    """Planes, which a network inside turns into channels-last memory."""
+    inner = fc.Sequential(fc.Conv2d(6, 20, 3, rng=1), fc.ReLU())
+    return fc.Sequential(fc.Conv2d(3, 6, 3, rng=0), inner, fc.Flatten()), (3, 9, 9)
+
+
 def pooled():
     return fc.Sequential(fc.Conv2d(4, 40, 3, rng=0), fc.GlobalAvgPool2d(), fc.Flatten()), (4, 9, 9)
 
@@ -62,7 +68,7 @@ def whole_window():
     return fc.Sequential(fc.Conv2d(20, 90, 5, rng=0)), (20, 5, 5)
 
 
-NETWORKS = [lenet, all_layers, images_out, pooled, vectors, whole_window]
+NETWORKS = [lenet, all_layers, images_out, reordered, pooled, vectors, whole_window]
 
 
 def batch(shape, n=1):
