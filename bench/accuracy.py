@@ -25,6 +25,8 @@ LAYERS = (
     "n4c512h14w14_k512r5x5_s1x1_p2x2_d1x1_g1",
 )
 
+TILES = (4, 6, 7, 8)  # n
+
 
 def calls(dims: ConvDims) -> dict[str, tuple[tuple[Any, ...], tuple[int, ...]]]:
     """Per verb its arrays in float64, and the shape of its result."""
@@ -56,14 +58,15 @@ def row(verb: str, dims: ConvDims, arrays: tuple[Any, ...], shape: Any) -> str:
     if verb == "conv2d_dw":
         chosen, tiles = winograd.dw_tile(dims), (6, 8) if dims.kh == 3 else (8,)
     else:
-        chosen, tiles = winograd.tile(dims), (4, 6, 8) if dims.kh == 3 else (6, 8)
-    errors = [error(conv2d_winograd, n=n) if n in tiles else "" for n in (4, 6, 8)]
-    bold = [f"**{e}**" if n == chosen else e for n, e in zip((4, 6, 8), errors, strict=True)]
+        chosen, tiles = winograd.tile(dims), TILES if dims.kh == 3 else (6, 8)
+    errors = [error(conv2d_winograd, n=n) if n in tiles else "" for n in TILES]
+    bold = [f"**{e}**" if n == chosen else e for n, e in zip(TILES, errors, strict=True)]
     return f"| {verb} | {' | '.join((error(conv2d_direct), *bold))} |"
 
 
 def main() -> None:
-    print("| layer | verb | direct | n = 4 | n = 6 | n = 8 |\n|---|---|---:|---:|---:|---:|")
+    print("| layer | verb | direct |", *(f"n = {n} |" for n in TILES))
+    print("|---|---|---:|" + "---:|" * len(TILES))
     for dims in map(ConvDims.parse, LAYERS):
         name = f"{dims.kh}x{dims.kw} {dims.c}-{dims.k} @{dims.h}"
         for verb, (arrays, shape) in calls(dims).items():

@@ -500,7 +500,7 @@ cdef object keep_filters(Winograd *g, object prepared):
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None, Py_ssize_t n=0):
-    """n: elements of a tile along an axis, 4 (for 3×3), 6 or 8; 0: what is fastest."""
+    """n: elements of a tile along an axis, 4 or 7 (for 3×3), 6 or 8; 0: what is fastest."""
     cdef Walk k
     cdef Filters f
     cdef View bias

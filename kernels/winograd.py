@@ -3,7 +3,8 @@
 F(m, r) computes m × m results of an r × r kernel from n × n products, n = m + r - 1.  A larger
 tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
-F(4) and F(6) meet.  So the choice is by an estimate of the cost, in vector operations.
+F(4) and F(6) need 576, F(5) 441.  So the choice is by an estimate of the cost, in vector
+operations.
 
 The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
 That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
@@ -21,10 +22,10 @@ __all__ = ["dw_loses", "dw_tile", "loses", "tile", "why_not"]
 
 # Operations of a transform, per vector of channels or filters and tile, by n: cycles measured
 # on AVX-512 with data in L2.
-_DATA = {4: 60, 6: 260, 8: 490}
-_RESULTS = {4: 60, 6: 170, 8: 350}
+_DATA = {4: 60, 6: 260, 7: 370, 8: 490}
+_RESULTS = {4: 60, 6: 170, 7: 250, 8: 350}
 # ... of filters, per channel; a batch of a few images shares it
-_FILTERS = {3: {4: 45, 6: 70, 8: 100}, 5: {6: 110, 8: 200}}
+_FILTERS = {3: {4: 45, 6: 70, 7: 90, 8: 100}, 5: {6: 110, 8: 200}}
 _VECTOR = 16
 # The direct product runs this much longer than its FMAs.
 _DIRECT = 1.1
@@ -63,7 +64,7 @@ def _slower(dims: ConvDims, cost: float, direct: float, what: str) -> str | None
 
 @lru_cache(maxsize=1024)
 def tile(dims: ConvDims) -> int:
-    """n of the cheapest tile: 4, 6 or 8 elements along an axis."""
+    """n of the cheapest tile: 4, 6, 7 or 8 elements along an axis."""
     return min(_FILTERS[dims.kh], key=lambda n: _cost(dims, n))
 
 

@@ -7,7 +7,7 @@
  *
  * Bᵀ depends on the points only, so 6 points serve F(4,3), F(2,5) and, for dw, F(3,4).  Points
  * come in pairs ±q: every row is an even and an odd part, added and subtracted.  Elements are in
- * the order 0, +1, -1, +2, -2, +½, -½, ∞; n is 4, 6 or 8.
+ * the order 0, +1, -1, +2, -2, +½, -½, ∞; n is 4, 6 or 8, or 7 (F(5,3)): then ½ is alone.
  */
 
 static const real fc_point[3] = {1, 2, (real)0.5}; /* q of the pairs */
@@ -38,8 +38,8 @@ FC_INLINE fcv winograd_terms(const real *c, const fcv *d, const int terms)
     return sum;
 }
 
-/* t = Bᵀ d */
-FC_INLINE void winograd_data(const int n, const fcv *d, fcv *t)
+/* t = Bᵀ d, of points in pairs */
+FC_INLINE void winograd_data_pairs(const int n, const fcv *d, fcv *t)
 {
     const int pairs = n / 2 - 1;
     t[0] = winograd_terms(fc_all[pairs - 1], d, pairs + 1);
@@ -54,6 +54,22 @@ FC_INLINE void winograd_data(const int n, const fcv *d, fcv *t)
     }
 }
 
+/* t = Bᵀ d.  Where ½ is alone, the rows of all other points have the factor x - ½: they are those
+ * without it, of d[i + 1] - ½·d[i].  Its own row is that of ∞ without it. */
+FC_INLINE void winograd_data(const int n, const fcv *d, fcv *t)
+{
+    if (n % 2 == 0) {
+        winograd_data_pairs(n, d, t);
+        return;
+    }
+    fcv rest[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < n - 1; i++) rest[i] = fcv_fma(fcv_set1((real)-0.5), d[i], d[i + 1]);
+    winograd_data_pairs(n - 1, rest, t);
+    t[n - 1] = t[n - 2];
+    t[n - 2] = winograd_terms(fc_all[n / 2 - 2], d + 1, n / 2);
+}
+
 FC_INLINE real winograd_power(const int k, int i)
 {
     real power = 1;
@@ -61,8 +77,8 @@ FC_INLINE real winograd_power(const int k, int i)
     return power;
 }
 
-/* t = G g, of r taps */
-FC_INLINE void winograd_taps(const int n, const int r, const fcv *g, fcv *t)
+/* t = G g, of r taps, for points in pairs */
+FC_INLINE void winograd_taps_pairs(const int n, const int r, const fcv *g, fcv *t)
 {
     const int pairs = n / 2 - 1;
     t[0] = fcv_mul(fcv_set1(fc_scale[pairs - 1][0]), g[0]);
@@ -83,6 +99,27 @@ FC_INLINE void winograd_taps(const int n, const int r, const fcv *g, fcv *t)
     }
 }
 
+/* 1 / (p - ½) for p = 0, +1, -1, +2, -2: what ½ adds to their scale; and its own scale */
+static const real fc_beside_half[5] = {-2, 2, (real)(-2 / 3.0), (real)(2 / 3.0), (real)-0.4};
+static const real fc_half_scale = (real)(32 / 45.0);
+
+/* t = G g, of r taps */
+FC_INLINE void winograd_taps(const int n, const int r, const fcv *g, fcv *t)
+{
+    if (n % 2 == 0) {
+        winograd_taps_pairs(n, r, g, t);
+        return;
+    }
+    winograd_taps_pairs(n - 1, r, g, t);
+    t[n - 1] = t[n - 2];
+#pragma GCC unroll 5
+    for (int k = 0; k < n - 2; k++) t[k] = fcv_mul(fcv_set1(fc_beside_half[k]), t[k]);
+    t[n - 2] = fcv_mul(fcv_set1(fc_half_scale), g[0]);
+#pragma GCC unroll 6
+    for (int i = 1; i < r; i++)
+        t[n - 2] = fcv_fma(fcv_set1(fc_half_scale * winograd_power(2, i)), g[i], t[n - 2]);
+}
+
 /* y = Aᵀ t, m results */
 FC_INLINE void winograd_sums(const int n, const int m, const fcv *t, fcv *y)
 {
@@ -101,6 +138,7 @@ FC_INLINE void winograd_sums(const int n, const int m, const fcv *t, fcv *y)
         for (int k = 1; k < pairs; k++)
             total = i ? fcv_fma(fcv_set1(winograd_power(k, i)), part[k], total)
                       : fcv_add(part[k], total);
+        if (n % 2) total = fcv_fma(fcv_set1(winograd_power(2, i)), t[n - 2], total);
         if (i == 0) total = fcv_add(t[0], total);
         if (i == m - 1) total = fcv_add(t[n - 1], total);
         y[i] = total;
@@ -153,9 +191,11 @@ static void winograd_in(int n, int r, ptrdiff_t channels, const void *x, ptrdiff
     if (n == N && r == R) winograd_channels(N, R, channels, x, x_row, x_column, v, v_element)
     FC_CASE(4, 4);
     FC_CASE(6, 6);
+    FC_CASE(7, 7);
     FC_CASE(8, 8);
     FC_CASE(4, 3);
     FC_CASE(6, 3);
+    FC_CASE(7, 3);
     FC_CASE(8, 3);
     FC_CASE(6, 5);
     FC_CASE(8, 5);
@@ -203,6 +243,7 @@ static void winograd_out(const fc_winograd *p, const void *s, void *y)
     if (p->n == N && p->m == M) winograd_gather(N, M, p, s, y)
     FC_CASE(4, 2);
     FC_CASE(6, 4);
+    FC_CASE(7, 5);
     FC_CASE(8, 6);
     FC_CASE(6, 2);
     FC_CASE(8, 4);

@@ -42,7 +42,7 @@ def test_explain_says_which_option_excludes_an_implementation():
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "way"),
     [
-        ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "F(4x4, 3x3)"),
+        ((16, 256, 13, 13), (384, 256, 3, 3), {"padding": 1}, "F(5x5, 3x3)"),
         ((16, 256, 56, 56), (64, 256, 3, 3), {"algorithm": "direct"}, "filters, depth 2304"),
         ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "direct"}, "columns, depth 2304"),
         ((16, 256, 13, 13), (384, 256, 3, 3), {"algorithm": "im2col"}, "columns, depth 2304"),
