@@ -136,14 +136,27 @@ FC_INLINE void load_by_twos(fcv *cell, const real *x, const int size, const int 
     cell[2] = fcv_odd(low, high);
 }
 
-/* n maxima and where they are; adds to nan where a number was NaN: then they are wrong. */
-FC_INLINE void indexed_by_twos(const fc_windows *p, const real *x, real *y, int32_t *index,
-                               fcv first, const int size, const int whole, int n, fcm *nan)
+/* The same of two rows, a half of the vector each. */
+FC_INLINE void load_two_rows(fcv *cell, const real *x, const real *second, const int size, int n)
 {
-    fcv cell[3], best = fcv_zero(), where = fcv_zero();
+    const int numbers = 2 * (n - 1) + size;
+    fcv low = load_first(x, 0, numbers), high = load_first(second, 0, numbers);
+    cell[0] = fcv_even(low, high);
+    cell[1] = fcv_odd(low, high);
+    cell[2] = fcv_next(cell[0]);
+}
+
+/* The maxima of n windows, and which tap each is; with a second row of windows n of each.  Adds to
+ * nan where a number was NaN: then they are wrong. */
+FC_INLINE fcv indexed_by_twos(const fc_windows *p, const real *x, const real *second,
+                              const int size, const int whole, int n, fcv *where, fcm *nan)
+{
+    fcv cell[3], best = fcv_zero();
 #pragma GCC unroll 3
     for (int i = 0; i < size; i++) {
-        load_by_twos(cell, x + p->offset[i * size], size, whole, n);
+        const ptrdiff_t tap = p->offset[i * size];
+        if (second) load_two_rows(cell, x + tap, second + tap, size, n);
+        else load_by_twos(cell, x + tap, size, whole, n);
         *nan = fcv_or(*nan, fcv_any_nan(cell[0], cell[1]));
         if (size == 3) *nan = fcv_or(*nan, fcv_any_nan(cell[2], cell[2]));
 #pragma GCC unroll 3
@@ -151,11 +164,10 @@ FC_INLINE void indexed_by_twos(const fc_windows *p, const real *x, real *y, int3
             fcv place = fcv_set1_bits(p->index[i * size + j]);
             fcm more = fcv_more(cell[j], best);
             best = i + j ? fcv_max(cell[j], best) : cell[0];
-            where = i + j ? fcv_select(more, place, where) : place;
+            *where = i + j ? fcv_select(more, place, *where) : place;
         }
     }
-    store_lanes(y, 1, best, n);
-    store_indices(index, 1, fcv_add_bits(where, first), n);
+    return best;
 }
 
 /* Rows of a vector at least, whose last one overlaps the one before it; or of less. */
@@ -170,12 +182,55 @@ FC_INLINE int indexed_rows_by_twos(const fc_windows *given, const real *x, real 
         for (ptrdiff_t next = 0; next < p.lanes; next += n) {
             ptrdiff_t l = next + n <= p.lanes ? next : p.lanes - n;
             int32_t first = p.first_index + (int32_t)(row * p.next_row + l * p.next_lane);
-            indexed_by_twos(&p, x + 2 * l, y + l, index + l,
-                            fcv_add_bits(lane, fcv_set1_bits(first)), size, whole, n, &nan);
+            fcv where, best = indexed_by_twos(&p, x + 2 * l, NULL, size, whole, n, &where, &nan);
+            where = fcv_add_bits(where, fcv_add_bits(lane, fcv_set1_bits(first)));
+            store_lanes(y + l, 1, best, n);
+            store_indices(index + l, 1, where, n);
         }
         x += p.x_row;
         y += p.y_row;
         index += p.index_row;
+    }
+    return fcv_some(nan);
+}
+
+enum { HALF = (FC_LEN + 1) / 2 };
+
+/* n lanes of the upper half */
+FC_INLINE void store_upper(real *y, int32_t *index, fcv best, fcv where, int n)
+{
+    fc_bits bits[FC_LEN];
+    fcv_store_part(y - HALF, best, HALF, HALF + n);
+    if (!FC_F64) {
+        fcv_store_part((real *)index - HALF, where, HALF, HALF + n);
+        return;
+    }
+    fcv_store_bits(bits, where);
+    for (int l = 0; l < n; l++) index[l] = (int32_t)bits[HALF + l];
+}
+
+/* Rows of half a vector at most, two at a time. */
+FC_INLINE int indexed_pairs_by_twos(const fc_windows *given, const real *x, real *y,
+                                    int32_t *index, const int size)
+{
+    const fc_windows p = *given; /* in registers: y might alias what is given */
+    const int n = (int)p.lanes;
+    fc_bits bits[FC_LEN];
+    for (int l = 0; l < FC_LEN; l++)
+        bits[l] = (fc_bits)(l % HALF * p.next_lane + l / HALF * p.next_row);
+    const fcv lane = fcv_load_bits(bits);
+    fcm nan = fcv_any_nan(fcv_zero(), fcv_zero());
+    for (ptrdiff_t row = 0; row < p.rows; row += 2) {
+        const int last = row + 1 == p.rows;
+        fcv first = fcv_set1_bits(p.first_index + (int32_t)row * p.next_row), where;
+        fcv best = indexed_by_twos(&p, x, last ? x : x + p.x_row, size, 0, n, &where, &nan);
+        where = fcv_add_bits(where, fcv_add_bits(lane, first));
+        store_lanes(y, 1, best, n);
+        store_indices(index, 1, where, n);
+        if (!last) store_upper(y + p.y_row, index + p.index_row, best, where, n);
+        x += 2 * p.x_row;
+        y += 2 * p.y_row;
+        index += 2 * p.index_row;
     }
     return fcv_some(nan);
 }
@@ -255,6 +310,8 @@ FC_INLINE void indexed_squares_by_twos(const fc_windows *p, const real *x, real 
 {
     int nan;
     if (p->lanes >= FC_LEN) nan = indexed_rows_by_twos(p, x, y, index, size, 1);
+    else if (2 * (p->lanes - 1) + size <= FC_LEN)
+        nan = indexed_pairs_by_twos(p, x, y, index, size);
     else nan = indexed_rows_by_twos(p, x, y, index, size, 0);
     if (nan) windows_by(p, x, y, index, 2, 0);
 }
