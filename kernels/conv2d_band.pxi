@@ -99,13 +99,17 @@ cdef inline size_t band_bytes(Walk *k, Py_ssize_t rows, Py_ssize_t columns) noex
     return source_rows(k, rows) * reach(&k.w, columns) * k.cin * k.item
 
 
-cdef int lay_rows(Walk *k) except -1:
-    """Steps and offsets of the rows, once the width of a band is known."""
-    cdef Py_ssize_t i, j
+cdef inline void lay_steps(Walk *k, TapAxis *gathered) noexcept nogil:
+    """Steps of the rows, once the width of a band, which windows of an axis read, is known."""
     if k.in_place:
         k.pixel_step, k.row_step = k.source.step[3], k.source.step[2]
     else:
-        k.pixel_step, k.row_step = k.cin, reach(&k.w, k.columns) * k.cin
+        k.pixel_step, k.row_step = k.cin, reach(gathered, k.columns) * k.cin
+
+
+cdef int lay_taps(Walk *k) except -1:
+    """Where the taps lie from a row's first pixel."""
+    cdef Py_ssize_t i, j
     # (a phase of dx may have taps along one axis and none along the other)
     k.offset = <Py_ssize_t *>malloc((k.h.taps * most(k.w.taps, 1) + 1) * sizeof(Py_ssize_t))
     if k.offset == NULL:
@@ -123,6 +127,11 @@ cdef int lay_rows(Walk *k) except -1:
                     i * k.h.dilation * k.row_step + j * k.w.dilation * k.pixel_step
                 )
     return 0
+
+
+cdef int lay_rows(Walk *k) except -1:
+    lay_steps(k, &k.w)
+    return lay_taps(k)
 
 
 cdef void cut_bands(Walk *k, Py_ssize_t most_pixels, Py_ssize_t most_bytes,

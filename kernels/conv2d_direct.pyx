@@ -127,6 +127,10 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
     return True
 
 
+cdef bint special_phases(Walk *k, Filters *f, Together *all) except -1:
+    return walk_together(k, f, all)
+
+
 cdef int special_dw(Walk *k, Filters *f) except -1:
     """Few filters over planes of dy, or many.  Returns whether dw was written."""
     cdef bint columns = columns_dw_pay(k, f)

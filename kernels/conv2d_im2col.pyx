@@ -96,6 +96,10 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
     return False
 
 
+cdef bint special_phases(Walk *k, Filters *f, Together *all) except -1:
+    return False
+
+
 cdef int special_dw(Walk *k, Filters *f) except -1:
     """Windows unrolled as columns.  Returns whether dw was written."""
     if not columns_dw_pay(k, f):

@@ -12,7 +12,8 @@
 # do not depend on the number of threads.
 #
 # The including module defines where rows come from (place_rows, product_depth, most_pixels,
-# unrolled_bytes), and in special_walk, special_way and special_dx what it does in another way.
+# unrolled_bytes), and in special_walk, special_way, special_dx and special_phases what it does in
+# another way.
 
 cdef inline void packed_panel(Walk *k, fc_product *p) noexcept nogil:
     p.w_offset, p.by_row = NULL, False
@@ -290,6 +291,8 @@ cdef int walk_phases(Walk *k, Filters *f, list phases) except -1:
             read_axis(phases[i][1], &all.phase[i].w)
             all.phase[i].first = all.depth
             all.depth += all.phase[i].h.taps * all.phase[i].w.taps * k.cin
+        if special_phases(k, f, &all):
+            return 0
         for i in range(all.count):
             one = k[0]
             one.h, one.w = all.phase[i].h, all.phase[i].w
