@@ -140,6 +140,10 @@ FC_INLINE void depthwise_windows(const fc_depthwise *p, const real *const *x, re
 {
     if (depthwise_is(p, 3, 3, 1)) depthwise_tiles(p, x, y, 3, 3, 1, by_lane);
     else if (depthwise_is(p, 3, 3, 2)) depthwise_tiles(p, x, y, 3, 3, 2, by_lane);
+    else if (depthwise_is(p, 1, 1, 1)) depthwise_tiles(p, x, y, 1, 1, 1, by_lane);
+    else if (depthwise_is(p, 2, 1, 1)) depthwise_tiles(p, x, y, 2, 1, 1, by_lane);
+    else if (depthwise_is(p, 1, 2, 1)) depthwise_tiles(p, x, y, 1, 2, 1, by_lane);
+    else if (depthwise_is(p, 2, 2, 1)) depthwise_tiles(p, x, y, 2, 2, 1, by_lane);
     else if (depthwise_is(p, 0, 1, 1)) depthwise_tiles(p, x, y, 0, 1, 1, by_lane);
     else if (depthwise_is(p, 0, 2, 1)) depthwise_tiles(p, x, y, 0, 2, 1, by_lane);
     else if (depthwise_is(p, 0, 3, 1)) depthwise_tiles(p, x, y, 0, 3, 1, by_lane);
