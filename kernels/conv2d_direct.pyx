@@ -17,6 +17,7 @@ include "conv2d_pack.pxi"
 include "conv2d_walk.pxi"
 include "conv2d_gram.pxi"
 include "conv2d_phases.pxi"
+include "conv2d_hull.pxi"
 include "conv2d_columns.pxi"
 include "conv2d_planar.pxi"
 include "conv2d_dense.pxi"
@@ -128,6 +129,7 @@ cdef int special_dx(Walk *k, Filters *f, object dims) except -1:
 
 
 cdef bint special_phases(Walk *k, Filters *f, Together *all) except -1:
+    """Phases of many channels in one job.  Returns whether dx was written."""
     return walk_together(k, f, all)
 
 

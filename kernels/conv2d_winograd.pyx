@@ -29,7 +29,7 @@ cdef enum:
     # of filters transformed beforehand: n·n times the filters' own, and where L3 does not hold
     # them, to transform them again is faster (512-512 @7: 1.6 instead of 2.2 ms)
     PACKED_BYTES = 16 * 1024 * 1024
-    # ... and kept prepared for a single band, if they stay near L2 (256-384 @13: 1.6 instead of 1.8)
+    # ... and kept prepared for a single band, if they stay near L2 (256-384 @13 1.6, not 1.8 ms)
     KEPT_BYTES = 6 * 1024 * 1024
     BLOCK = 64                      # channels that are transformed, and multiplied, at a time
     SOME = 8                        # of these, whose filters are gathered at a time
@@ -264,7 +264,7 @@ cdef void multiply(Winograd *g, Band *b, Py_ssize_t block, Py_ssize_t e, char *f
     p.w = filters + e * element(g, channels, width) * k.item
     data = data_block(g, b, data, block) + e * element(g, b.pixels, depth) * k.item
     sums += e * element(g, b.pixels, width) * k.item
-    for tile in range(tiles):       # (evenly: of 25, four of 7 and 6 rows, not three of 8 and one of 1)
+    for tile in range(tiles):       # (evenly: 25 as 6, 6, 6, 7, not 8, 8, 8, 1)
         t = tile * b.pixels // tiles
         rows = (tile + 1) * b.pixels // tiles - t
         for m in range(k.tiles.rows):
