@@ -146,7 +146,8 @@ static void product(const fc_product *p, int rows, const void *const *a, void *c
     if (!p->w_offset) {
         if (rows == FC_ROWS) product_rows(p, rows, x, y, FC_ROWS, 1);
         else if (rows == FC_ROWS - 1) product_rows(p, rows, x, y, FC_ROWS - 1, 1);
-        else if (rows > FC_ROWS / 2) product_rows(p, rows, x, y, FC_ROWS - 2, 1);
+        else if (rows > FC_ROWS / 2 + 1) product_rows(p, rows, x, y, FC_ROWS - 2, 1);
+        else if (rows > FC_ROWS / 2) product_rows(p, rows, x, y, FC_ROWS / 2 + 1, 1);
         else product_rows(p, rows, x, y, FC_ROWS / 2, 1);
     } else if (rows == 1) product_rows(p, rows, x, y, 1, 0);
     else if (rows <= 3) product_rows(p, rows, x, y, 3, 0);
