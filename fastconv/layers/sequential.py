@@ -116,10 +116,9 @@ class Sequential(Layer):
 
     def _first_convolution(self) -> Conv2d | None:
         for layer in self.layers:
-            if isinstance(layer, Sequential):
-                layer = layer._first_convolution()
-            if isinstance(layer, Conv2d):
-                return layer
+            first = layer._first_convolution() if isinstance(layer, Sequential) else layer
+            if isinstance(first, Conv2d):
+                return first
         return None
 
     def backward(self, dy: Array) -> Array:
