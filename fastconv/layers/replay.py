@@ -120,7 +120,7 @@ class Replay:
         if not self._pays:
             return None
         own = as_real("Sequential", "x", x, net.dtype).copy()
-        self._x = net.in_order(own) if own.ndim == 4 else own
+        self._x = net._in_order(own) if own.ndim == 4 else own
         recording = Recording(_MOST_RESULTS)
         y: Array = recording.of(net._forward, self._x, False)
         self._pays = _follow(self._x, recording.arrays, y)

@@ -90,7 +90,7 @@ class Sequential(Layer):
     def _forward(self, x: Array, train: bool) -> Array:
         y = as_real("Sequential", "x", x, self.dtype)
         if y.ndim == 4:
-            y = self.in_order(y)
+            y = self._in_order(y)
         pooled: dict[int, Array] = {}
         before: Layer | None = None
         for i, (layer, after) in enumerate(zip_longest(self.layers, self.layers[1:])):
@@ -107,7 +107,7 @@ class Sequential(Layer):
             self._keep(pooled, y)
         return y
 
-    def in_order(self, x: Array) -> Array:
+    def _in_order(self, x: Array) -> Array:
         """Images in the memory order in which they stay between the layers."""
         first = self._first_convolution()
         if first is not None and first.weight.read.shape[0] < _FEW_FILTERS:
