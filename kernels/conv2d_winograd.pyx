@@ -104,11 +104,12 @@ cdef void look_ahead(Winograd *g, Py_ssize_t group, Py_ssize_t panel, Py_ssize_t
 
 
 cdef inline void ask(Ahead *a) noexcept nogil:
-    cdef Py_ssize_t i = a.some
-    while a.runs and i:
-        fc_prefetch(a.at + a.line * 64, 1)
-        a.line += 1
-        i -= 1
+    cdef Py_ssize_t left = a.some, lines
+    while left and a.runs:
+        lines = least(left, a.lines - a.line)
+        fc_prefetch(a.at + a.line * 64, lines * 64)
+        left -= lines
+        a.line += lines
         if a.line == a.lines:
             a.line = 0
             a.at += a.step
