@@ -64,7 +64,7 @@ cdef inline Py_ssize_t panel_width(Walk *k, Py_ssize_t panel) noexcept nogil:
 
 
 # What is read of the next block's filters, asked for while this one is transformed and multiplied:
-# a few lines at a time, for of a burst of 216 the processor drops most (512-512 @14 with prepared
+# a few lines at a time, for 216 in a burst came too late, or not at all (512-512 @14 with prepared
 # filters, Zen 4: 6.1 -> 4.1 ms).
 
 cdef struct Ahead:
