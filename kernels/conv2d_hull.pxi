@@ -30,13 +30,8 @@ cdef inline void enclose(TapAxis *hull, TapAxis *a) noexcept:
     hull.size_out = most(hull.size_out, a.size_out)
 
 
-cdef inline bint same_steps(Walk *k, Phase *phase) noexcept:
-    return (phase.h.step == k.h.step and phase.w.step == k.w.step
-            and phase.h.taps > 0 and phase.w.taps > 0)
-
-
 cdef bint hull_of_phases(Walk *hull, Together *all) noexcept:
-    """Its axes; whether phases are alike enough, and no planes."""
+    """Its axes; False where planes would be the better walk."""
     cdef Walk one = hull[0]
     cdef Py_ssize_t i
     hull.h, hull.w = all.phase[0].h, all.phase[0].w
@@ -44,8 +39,6 @@ cdef bint hull_of_phases(Walk *hull, Together *all) noexcept:
     hull.h.dilation = hull.w.dilation = 1
     for i in range(all.count):
         one.h, one.w = all.phase[i].h, all.phase[i].w
-        if not same_steps(hull, &all.phase[i]):
-            return False
         set_panels(&one)
         if planar_pays(&one):
             return False

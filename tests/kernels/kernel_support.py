@@ -337,6 +337,8 @@ COLUMN_CASES = (
     "n3c48h9w8_k200r3x3_s2x2_p0:1x1:0_d1x2_g2",
     "n2c307h7w7_k130r3x3_s1x1_p1x1_d1x1_g1",  # the depth in parts
     "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",  # dw: several images a part
+    "n1c100h9w8_k40r3x3_s2x2_p1x1_d1x1_g1",  # dx: all phases of a band, which packs its panels
+    "n1c50h71w65_k33r3x3_s2x2_p1x1_d1x1_g1",  # dx: the same in several bands, packed beforehand
 )
 CONV_CASES += COLUMN_CASES
 
