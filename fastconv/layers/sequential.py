@@ -39,8 +39,8 @@ class Sequential(Layer):
 
     Inputs of any real dtype are converted to that of the parameters, and images to
     channels-last memory, in which they stay between the layers; where the first convolution
-    has fewer than 16 filters, in the memory order that they come in.  A ReLU behind a Conv2d or Linear
-    is computed with that layer's result.
+    has fewer than 16 filters, in the memory order that they come in.  A ReLU behind a Conv2d
+    or Linear is computed with that layer's result.
 
     Parameters
     ----------

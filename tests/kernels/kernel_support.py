@@ -246,6 +246,8 @@ CONV_CASES = (
     "n2c16h14w14_k16r3x3_s1x1_p1x1_d1x1_g1",
     "n2c17h13w13_k17r3x3_s1x1_p1x1_d1x1_g1",
     "n2c17h14w13_k17r3x3_s2x2_p1x1_d1x1_g1",
+    "n1c100h9w8_k40r3x3_s2x2_p1x1_d1x1_g1",  # dx: all phases of a band, which packs its panels
+    "n1c50h71w65_k33r3x3_s2x2_p1x1_d1x1_g1",  # dx: the same in several bands, packed beforehand
     "n2c8h9w11_k9r3x3_s3x3_p0x0_d1x1_g1",
     # 5x5 and oblong
     "n2c6h14w14_k16r5x5_s1x1_p0x0_d1x1_g1",
@@ -337,8 +339,6 @@ COLUMN_CASES = (
     "n3c48h9w8_k200r3x3_s2x2_p0:1x1:0_d1x2_g2",
     "n2c307h7w7_k130r3x3_s1x1_p1x1_d1x1_g1",  # the depth in parts
     "n5c40h5w6_k130r3x3_s2x2_p1x1_d1x1_g1",  # dw: several images a part
-    "n1c100h9w8_k40r3x3_s2x2_p1x1_d1x1_g1",  # dx: all phases of a band, which packs its panels
-    "n1c50h71w65_k33r3x3_s2x2_p1x1_d1x1_g1",  # dx: the same in several bands, packed beforehand
 )
 CONV_CASES += COLUMN_CASES
 
