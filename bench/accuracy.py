@@ -23,6 +23,10 @@ LAYERS = (
     "n4c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1",
     "n4c96h27w27_k256r5x5_s1x1_p2x2_d1x1_g1",
     "n4c512h14w14_k512r5x5_s1x1_p2x2_d1x1_g1",
+    "n4c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1",
+    "n4c128h56w56_k128r3x3_s2x2_p1x1_d1x1_g1",
+    "n4c256h28w28_k256r5x5_s2x2_p2x2_d1x1_g1",
+    "n4c256h28w28_k256r7x7_s2x2_p3x3_d1x1_g1",
 )
 
 TILES = (4, 6, 7, 8)  # n
@@ -55,12 +59,10 @@ def row(verb: str, dims: ConvDims, arrays: tuple[Any, ...], shape: Any) -> str:
         got = run(getattr(kernels, verb), arrays, shape, np.float32, dims, **tile)
         return f"{np.abs(got - exact).max() / np.abs(exact).max():.1e}"
 
-    if verb == "conv2d_dw":
-        chosen, tiles = winograd.dw_tile(dims), (6, 8) if dims.kh == 3 else (8,)
-    else:
-        chosen, tiles = winograd.tile(dims), TILES if dims.kh == 3 else (6, 8)
+    choose = {"conv2d_dx": winograd.dx_tile, "conv2d_dw": winograd.dw_tile}.get(verb, winograd.tile)
+    tiles = winograd.dw_tiles(dims) if verb == "conv2d_dw" else winograd.tiles(dims)
     errors = [error(conv2d_winograd, n=n) if n in tiles else "" for n in TILES]
-    bold = [f"**{e}**" if n == chosen else e for n, e in zip(TILES, errors, strict=True)]
+    bold = [f"**{e}**" if n == choose(dims) else e for n, e in zip(TILES, errors, strict=True)]
     return f"| {verb} | {' | '.join((error(conv2d_direct), *bold))} |"
 
 
@@ -68,7 +70,8 @@ def main() -> None:
     print("| layer | verb | direct |", *(f"n = {n} |" for n in TILES))
     print("|---|---|---:|" + "---:|" * len(TILES))
     for dims in map(ConvDims.parse, LAYERS):
-        name = f"{dims.kh}x{dims.kw} {dims.c}-{dims.k} @{dims.h}"
+        stride = f"/{dims.stride[0]}" if dims.stride[0] > 1 else ""
+        name = f"{dims.kh}x{dims.kw}{stride} {dims.c}-{dims.k} @{dims.h}"
         for verb, (arrays, shape) in calls(dims).items():
             print(f"| {name} {row(verb, dims, arrays, shape)}", flush=True)
 

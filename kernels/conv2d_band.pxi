@@ -211,21 +211,26 @@ cdef void gather_row(Walk *k, Band *b, Py_ssize_t image, Py_ssize_t y, char *to)
         )
 
 
+cdef inline char *in_source(Walk *k, Band *b, Py_ssize_t r) noexcept nogil:
+    """Where the first tap of result row r's first pixel lies in the source."""
+    cdef View *s = &k.source
+    cdef Py_ssize_t image = (b.row + r) // k.h.size_out, i = (b.row + r) % k.h.size_out
+    return s.at + k.item * (
+        image * s.step[0] + b.group * k.cin * s.step[1]
+        + (k.h.first + i * k.h.step) * s.step[2] + (k.w.first + b.column * k.w.step) * s.step[3]
+    )
+
+
 cdef void base_rows(Walk *k, Band *b, char *band, char **base) noexcept nogil:
     """Where the first tap of each result row's first pixel lies, gathered or in place.
 
     Result rows of one image share the source rows that they overlap in.
     """
-    cdef Py_ssize_t r, i, image, used = 0
-    cdef View *s = &k.source
+    cdef Py_ssize_t r, i, used = 0
     for r in range(b.rows):
-        image, i = (b.row + r) // k.h.size_out, (b.row + r) % k.h.size_out
+        i = (b.row + r) % k.h.size_out
         if k.in_place:
-            base[r] = s.at + k.item * (
-                image * s.step[0] + b.group * k.cin * s.step[1]
-                + (k.h.first + i * k.h.step) * s.step[2]
-                + (k.w.first + b.column * k.w.step) * s.step[3]
-            )
+            base[r] = in_source(k, b, r)
             continue
         if r and i == 0:        # a new image: behind the last one's rows
             used += reach(&k.h, 1)

@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering for square kernels at stride 1: y, dx and dw.
+"""Winograd's minimal filtering for square kernels: y, dx and dw.
 
 F(m, r) makes m × m results from n × n products, n = m + r - 1, where the direct algorithm needs
 m·m·r·r: 36 for 144 with F(4, 3).  The products are of element e of all tiles with element e of
@@ -7,6 +7,12 @@ all filters, so they are n·n matrix products over the channels, by the one micr
     data  V[e][tile, channel]     = (Bᵀ d B)[e]     d: n × n pixels, tiles m apart
     filters U[e][channel, filter] = (G g Gᵀ)[e]
     sums  M[e][tile, filter]      = V[e] @ U[e]     then y's m × m results = Aᵀ M A
+
+Under a stride s the source's rows and columns fall into s × s phases, each of which meets every
+s-th tap: channels of their own, of a convolution at stride 1 with r = ceil(taps / s), zeros where
+a phase has no tap.  (AlexNet's 11 × 11 / 4 of 3 channels is 3 × 3 of 48: 94 products a result,
+not 363.)  The data of phase (p, q) are cells s apart from (p, q) on, so nothing is moved for it.
+In dx it is the results that have phases: columns of their own, placed s apart.
 
 A band is some rows of tiles (a walk whose results are tiles, see conv2d_band.pxi).  Its data
 are transformed once, for all channels; then, panel by panel of filters, products and results.
@@ -31,14 +37,18 @@ cdef enum:
     PACKED_BYTES = 16 * 1024 * 1024
     # ... and kept prepared for a single band, if they stay near L2 (256-384 @13 1.6, not 1.8 ms)
     KEPT_BYTES = 6 * 1024 * 1024
-    BLOCK = 64                      # channels that are transformed, and multiplied, at a time
+    BLOCK = 64                      # channels of all phases, transformed and multiplied at a time
     SOME = 8                        # of these, whose filters are gathered at a time
 
 
 cdef struct Winograd:
     Walk *walk
     Filters *filters
-    Py_ssize_t n, m, r              # elements, results, taps along an axis
+    Py_ssize_t n, m, r              # elements, results, taps of a phase along an axis
+    Py_ssize_t kernel               # taps of the filters as they lie
+    Py_ssize_t phases, out_phases   # of a stride, along an axis: of the source, of the results
+    Py_ssize_t block                # channels of the source in a block, each with all its phases
+    Py_ssize_t window               # taps of a gathered filter
     Py_ssize_t cells                # of the walk's source in a tile: n of data, m of dy
     Py_ssize_t out_h, out_w
     Py_ssize_t blocks               # of channels
@@ -54,6 +64,9 @@ cdef inline Py_ssize_t element(Winograd *g, Py_ssize_t rows, Py_ssize_t width) n
     of L1, and its time rise from 150 to 2700 cycles.
     """
     return <Py_ssize_t>(aligned(rows * width * g.walk.item) | 64) // g.walk.item
+
+
+include "conv2d_winograd_phases.pxi"
 
 
 # ---- filters ----
@@ -79,15 +92,17 @@ cdef void look_ahead(Winograd *g, Py_ssize_t group, Py_ssize_t panel, Py_ssize_t
     many tiles of each element."""
     cdef Walk *k = g.walk
     cdef Filters *f = g.filters
-    cdef Py_ssize_t window = g.r * g.r * k.item, channel, channels, columns, bytes
+    cdef Py_ssize_t window = g.window * k.item, channel, channels, columns, bytes
     a.runs = 0
+    if g.out_phases > 1:        # (they lie otherwise, and are few)
+        return
     block += 1
     if block == g.blocks:
         panel, block = panel + 1, 0
     if panel == k.panels:
         return
-    channel = block * BLOCK
-    channels, columns = least(BLOCK, k.cin - channel), least(k.panel, k.cout - panel * k.panel)
+    channel = block * g.block
+    channels, columns = channels_of(g, block), least(k.panel, k.cout - panel * k.panel)
     a.line = 0
     if g.taps != NULL:
         a.at, a.runs = gathered(g, group, panel, channel), 1
@@ -121,14 +136,14 @@ cdef void gather_taps(Winograd *g, char *w, Py_ssize_t channels, Py_ssize_t colu
     """[channel][tap][filter], zeros beside the last filter."""
     cdef Walk *k = g.walk
     cdef Filters *f = g.filters
-    cdef Py_ssize_t c, window = g.r * g.r
+    cdef Py_ssize_t c
     if columns < width:
-        memset(taps, 0, channels * window * width * k.item)
-    if f.in_step == window:     # one transpose for all channels
-        k.tiles.copy(channels * window, columns, taps, width, 1, w, 1, f.out_step)
+        memset(taps, 0, channels * g.window * width * k.item)
+    if f.in_step == g.window:   # one transpose for all channels
+        k.tiles.copy(channels * g.window, columns, taps, width, 1, w, 1, f.out_step)
         return
     for c in range(channels):
-        k.tiles.copy(window, columns, taps + c * window * width * k.item, width, 1,
+        k.tiles.copy(g.window, columns, taps + c * g.window * width * k.item, width, 1,
                      w + c * f.in_step * k.item, 1, f.out_step)
 
 
@@ -138,30 +153,44 @@ cdef void transform_filters(Winograd *g, Py_ssize_t group, Py_ssize_t panel, Py_
     cdef Walk *k = g.walk
     cdef Filters *f = g.filters
     cdef Py_ssize_t columns = least(k.panel, k.cout - panel * k.panel)
-    cdef Py_ssize_t width = panel_width(k, panel), window = g.r * g.r
-    cdef Py_ssize_t first = block * BLOCK, last = least(first + BLOCK, k.cin), c, i, n
-    cdef Py_ssize_t to_element = element(g, last - first, width), row = width
-    cdef char *w = f.w.at + k.item * (group * f.group_step + panel * k.panel * f.out_step)
+    cdef Py_ssize_t width = panel_width(k, panel), channels = channels_of(g, block)
+    cdef Py_ssize_t first = block * g.block, c = 0, i, n, phase, phases = g.phases * g.phases
+    cdef Py_ssize_t to_element = element(g, phases * channels, width), row = width
+    cdef char *w = f.w.at + k.item * (group * f.group_step + first * f.in_step)
+    cdef char *spare = taps + SOME * g.window * width * k.item
     cdef Py_ssize_t start = 0
     cdef char *tap
     if k.h.k_step < 0:          # dx meets the taps in reverse
-        start = (window - 1) * width * k.item
+        start = (g.r * g.r - 1) * width * k.item
         row = -width
-    c = first
-    while c < last:
-        n = least(SOME, last - c)
+    while c < channels:
+        n = least(SOME, channels - c)
+        tap = taps
         if g.taps != NULL:
-            tap = gathered(g, group, panel, c) + start
+            tap = gathered(g, group, panel, first + c)
+        elif g.out_phases > 1:
+            gather_out_phases(g, w + c * f.in_step * k.item, panel * k.panel, n, columns, width,
+                              taps, spare)
         else:
-            gather_taps(g, w + c * f.in_step * k.item, n, columns, width, taps)
-            tap = taps + start
+            gather_taps(g, w + (c * f.in_step + panel * k.panel * f.out_step) * k.item, n, columns,
+                        width, taps)
         for i in range(n):
-            k.tiles.winograd_in(
-                <int>g.n, <int>g.r, width, tap + i * window * width * k.item, g.r * row, row,
-                to + (c - first + i) * width * k.item, to_element,
-            )
+            for phase in range(phases):
+                if phases > 1:
+                    move_phase(g, g.phases, phase, width * k.item, True, tap, width * k.item,
+                               spare, width * k.item)
+                k.tiles.winograd_in(
+                    <int>g.n, <int>g.r, width, (spare if phases > 1 else tap) + start,
+                    g.r * row, row, to + (phase * channels + c + i) * width * k.item, to_element,
+                )
+            tap += g.window * width * k.item
             ask(ahead)
         c += SOME
+
+
+cdef inline size_t taps_scratch(Winograd *g) noexcept nogil:
+    """Of the filters that are gathered at a time, and of what is moved for a phase."""
+    return (SOME * g.window + g.kernel * g.kernel) * g.walk.panel * g.walk.item
 
 
 cdef void filters_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
@@ -190,20 +219,21 @@ cdef void taps_task(void *context, Py_ssize_t index, void *scratch) noexcept nog
 cdef inline size_t taps_bytes(Winograd *g) noexcept nogil:
     """Of the gathered filters of a group."""
     cdef Walk *k = g.walk
-    return k.panels * k.panel * k.cin * g.r * g.r * k.item
+    return k.panels * k.panel * k.cin * g.window * k.item
 
 
 cdef inline char *gathered(Winograd *g, Py_ssize_t group, Py_ssize_t panel,
                            Py_ssize_t channel) noexcept nogil:
     cdef Walk *k = g.walk
-    return g.taps + group * taps_bytes(g) + g.r * g.r * k.item * (
+    return g.taps + group * taps_bytes(g) + g.window * k.item * (
         panel * k.panel * k.cin + channel * panel_width(k, panel))
 
 
 cdef inline size_t block_bytes(Winograd *g, Py_ssize_t panel) noexcept nogil:
     """Of the transformed filters of a block of channels."""
     cdef Walk *k = g.walk
-    return g.n * g.n * element(g, least(BLOCK, k.cin), panel_width(k, panel)) * k.item
+    cdef Py_ssize_t channels = g.phases * g.phases * channels_of(g, 0)
+    return g.n * g.n * element(g, channels, panel_width(k, panel)) * k.item
 
 
 cdef inline char *packed_panel(Winograd *g, Py_ssize_t group, Py_ssize_t panel) noexcept nogil:
@@ -213,38 +243,94 @@ cdef inline char *packed_panel(Winograd *g, Py_ssize_t group, Py_ssize_t panel) 
 
 # ---- bands ----
 
-cdef inline Py_ssize_t data_width(Walk *k, Py_ssize_t channels) noexcept nogil:
-    return ceil_div(channels, k.tiles.lanes) * k.tiles.lanes
+cdef inline Py_ssize_t channels_of(Winograd *g, Py_ssize_t block) noexcept nogil:
+    """Of the source, in a block; each is as many as it has phases."""
+    return least(g.block, g.walk.cin - block * g.block)
+
+
+cdef inline Py_ssize_t data_width(Winograd *g, Py_ssize_t channels) noexcept nogil:
+    cdef Py_ssize_t lanes = g.walk.tiles.lanes
+    return ceil_div(g.phases * g.phases * channels, lanes) * lanes
 
 
 cdef inline char *data_block(Winograd *g, Band *b, char *data, Py_ssize_t block) noexcept nogil:
-    cdef Py_ssize_t width = data_width(g.walk, least(BLOCK, g.walk.cin))
+    cdef Py_ssize_t width = data_width(g, channels_of(g, 0))
     return data + block * g.n * g.n * element(g, b.pixels, width) * g.walk.item
 
 
-cdef void transform_data(Winograd *g, Band *b, char *band, char *data) noexcept nogil:
-    """V of all tiles of a band: [block of channels][e][tile][channel]."""
+cdef void transform_block(Winograd *g, Py_ssize_t channels, Py_ssize_t columns, char *from_,
+                          Py_ssize_t row_step, Py_ssize_t pixel_step, char *woven, char *to,
+                          Py_ssize_t to_element) noexcept nogil:
+    """V of a row of tiles and a block of channels, phase after phase unless they are woven."""
     cdef Walk *k = g.walk
-    cdef Band row = b[0]
-    cdef char *base[1]
-    cdef Py_ssize_t r, c, block, channels, width
-    row.rows, row.pixels = 1, b.columns
-    for r in range(b.rows):
-        row.row = b.row + r
-        base_rows(k, &row, band, base)
-        if not k.in_place:
-            gather_for(k, &row, 0, base)
-        for block in range(g.blocks):
-            channels = least(BLOCK, k.cin - block * BLOCK)
-            width = data_width(k, channels)
-            for c in range(b.columns):
+    cdef Py_ssize_t width = data_width(g, channels), phases = g.phases, c, p, q
+    if weaves(g, channels):
+        weave(g, channels, columns, from_, row_step, pixel_step, woven)
+        channels *= phases * phases
+        from_, phases = woven, 1
+        pixel_step, row_step = channels, woven_cells(g, columns) * channels
+    for c in range(columns):
+        for p in range(phases):
+            for q in range(phases):
                 k.tiles.winograd_in(
                     <int>g.n, <int>g.cells, channels,
-                    base[0] + (c * g.m * k.pixel_step + block * BLOCK) * k.item,
-                    k.row_step, k.pixel_step,
+                    from_ + (p * row_step + (c * g.m * phases + q) * pixel_step) * k.item,
+                    phases * row_step, phases * pixel_step,
+                    to + (c * width + (p * phases + q) * channels) * k.item, to_element,
+                )
+
+
+cdef Py_ssize_t like_tiles(Walk *k, Band *row, Py_ssize_t column, bint *lie_inside) noexcept nogil:
+    """How many tiles of a row, from a column on, lie inside a source that is channels-last; or how
+    many do not."""
+    cdef Py_ssize_t y = k.h.first + row.row % k.h.size_out * k.h.step
+    cdef Py_ssize_t last = row.column + row.columns
+    cdef Py_ssize_t left = ceil_div(most(-k.w.first, 0), k.w.step)
+    cdef Py_ssize_t right = ceil_div(
+        most(k.w.size_in + 1 - reach(&k.w, 1) - k.w.first, 0), k.w.step)
+    lie_inside[0] = False
+    if (k.source.step[1] != 1 and k.cin > 1) or y < 0 or y + reach(&k.h, 1) > k.h.size_in:
+        return last - column
+    if column < left:
+        return least(left, last) - column
+    lie_inside[0] = column < right
+    return least(right, last) - column if column < right else last - column
+
+
+cdef void transform_data(Winograd *g, Band *b, char *band, char *data) noexcept nogil:
+    """V of all tiles of a band: [block of channels][e][tile][channel].
+
+    Tiles at the border are gathered with its padding, others read where they lie (64-64
+    @224: 13.7 -> 11.8 ms, a Xeon).
+    """
+    cdef Walk *k = g.walk
+    cdef Band row = b[0]
+    cdef Py_ssize_t r, c, block, width, row_step, pixel_step
+    cdef bint lie_inside
+    cdef char *base[1]
+    row.rows = 1
+    for r in range(b.rows):
+        row.row, c = b.row + r, 0
+        while c < b.columns:
+            row.column, row.columns = b.column + c, b.columns - c
+            row.columns = like_tiles(k, &row, row.column, &lie_inside)
+            row.pixels = row.columns
+            if lie_inside:
+                base[0] = in_source(k, &row, 0)
+                row_step, pixel_step = k.source.step[2], k.source.step[3]
+            else:
+                base_rows(k, &row, band, base)
+                gather_for(k, &row, 0, base)
+                row_step, pixel_step = k.row_step, k.pixel_step
+            for block in range(g.blocks):
+                width = data_width(g, channels_of(g, block))
+                transform_block(
+                    g, channels_of(g, block), row.columns, base[0] + block * g.block * k.item,
+                    row_step, pixel_step, band + aligned(row_bytes(k, k.columns)),
                     data_block(g, b, data, block) + (r * b.columns + c) * width * k.item,
                     element(g, b.pixels, width),
                 )
+            c += row.columns
 
 
 cdef void multiply(Winograd *g, Band *b, Py_ssize_t block, Py_ssize_t e, char *filters,
@@ -252,8 +338,8 @@ cdef void multiply(Winograd *g, Band *b, Py_ssize_t block, Py_ssize_t e, char *f
     """M[e] (+)= V[e] @ U[e] over one block of channels."""
     cdef Walk *k = g.walk
     cdef Py_ssize_t tiles = ceil_div(b.pixels, k.tiles.rows), tile, t, m, rows, offset = 0
-    cdef Py_ssize_t channels = least(BLOCK, k.cin - block * BLOCK)
-    cdef Py_ssize_t depth = data_width(k, channels)
+    cdef Py_ssize_t depth = data_width(g, channels_of(g, block))
+    cdef Py_ssize_t channels = g.phases * g.phases * channels_of(g, block)
     cdef const void *a[16]
     cdef void *c[16]
     cdef fc_product p
@@ -282,7 +368,7 @@ cdef void place_results(Winograd *g, Band *b, Py_ssize_t panel, char *sums,
     cdef View *y = &k.result
     cdef Py_ssize_t r, c, i, image, row, width = panel_width(k, panel)
     cdef Py_ssize_t first = b.column * g.m, columns = least(b.columns * g.m, g.out_w - first)
-    cdef bint direct = y.step[1] == 1 or k.cout == 1
+    cdef bint direct = g.out_phases == 1 and (y.step[1] == 1 or k.cout == 1)
     cdef char *to
     cdef char *at
     cdef fc_winograd p
@@ -304,7 +390,10 @@ cdef void place_results(Winograd *g, Band *b, Py_ssize_t panel, char *sums,
             p.columns = <int>least(g.m, columns - c * g.m)
             k.tiles.winograd_out(&p, sums + (r * b.columns + c) * width * k.item,
                                  to + c * g.m * p.y_column * k.item)
-        if not direct:
+        if g.out_phases > 1:
+            for i in range(p.rows):
+                place_phases(g, b, panel, image, row + i, strip + i * p.y_row * k.item)
+        elif not direct:
             for i in range(p.rows):
                 k.tiles.copy(columns, p.filters, at + i * y.step[2] * k.item, y.step[3],
                              y.step[1], strip + i * p.y_row * k.item, width, 1)
@@ -345,15 +434,15 @@ cdef void winograd_task(void *context, Py_ssize_t index, void *scratch) noexcept
 # ---- the whole ----
 
 cdef void tile_axis(TapAxis *a, Py_ssize_t m, Py_ssize_t n) noexcept:
-    """The axis as tiles see it: results m apart, each of n neighbouring cells."""
-    a.size_out, a.step, a.taps = ceil_div(a.size_out, m), m, n
+    """The axis as tiles see it: results m apart, each of n neighbouring cells of all phases."""
+    a.size_out, a.step, a.taps = ceil_div(a.size_out, m), m * a.step, n * a.step
 
 
 cdef void cut_tiles(Winograd *g) except *:
     """Rows of tiles into bands whose data stay near L2."""
     cdef Walk *k = g.walk
     cdef Py_ssize_t all_rows = k.images * k.h.size_out
-    cdef Py_ssize_t tile = g.n * g.n * data_width(k, k.cin) * k.item
+    cdef Py_ssize_t tile = g.n * g.n * g.blocks * data_width(g, channels_of(g, 0)) * k.item
     cdef Py_ssize_t tiles = most(DATA_BYTES // tile, least(MIN_TILES, MOST_BYTES // tile))
     tiles = most(tiles, k.tiles.rows)
     k.columns = least(k.w.size_out, tiles)
@@ -406,8 +495,8 @@ cdef void plan(Winograd *g) except *:
     """Cut the work, lay the scratch."""
     cdef Walk *k = g.walk
     cdef Py_ssize_t elements = g.n * g.n, tiles
-    cdef Py_ssize_t width = data_width(k, least(BLOCK, k.cin))
-    g.blocks = ceil_div(k.cin, BLOCK)
+    cdef Py_ssize_t width = data_width(g, channels_of(g, 0))
+    g.blocks = ceil_div(k.cin, g.block)
     k.panel = k.tiles.vectors * k.tiles.lanes
     k.panels = ceil_div(k.cout, k.panel)
     k.group_size = k.panels * g.blocks * block_bytes(g, 0) // k.item
@@ -415,18 +504,23 @@ cdef void plan(Winograd *g) except *:
     cut_tiles(g)
     cut_panels(k, bands_of(k))
     tiles = k.rows * k.columns
-    g.at_data = aligned(row_bytes(k, k.columns))
+    g.at_data = aligned(row_bytes(k, k.columns)) + aligned(woven_bytes(g, k.columns))
     g.at_sums = g.at_data + g.blocks * elements * element(g, tiles, width) * k.item
     g.at_block = g.at_sums + elements * element(g, tiles, k.panel) * k.item
     g.at_taps = g.at_block + block_bytes(g, 0)
-    g.at_strip = g.at_taps + SOME * g.r * g.r * k.panel * k.item
+    g.at_strip = g.at_taps + taps_scratch(g)
     g.scratch = g.at_strip + aligned(g.m * k.columns * g.m * k.panel * k.item)
 
 
-cdef void take_tiles(Winograd *g, Walk *k, Py_ssize_t n) noexcept:
+cdef void take_tiles(Winograd *g, Walk *k, Py_ssize_t n, Py_ssize_t kernel,
+                     Py_ssize_t out_phases) noexcept:
     """A walk over pixels becomes one over tiles of n × n of them."""
     g.walk, g.packed, g.taps = k, NULL, NULL
-    g.n, g.r, g.m, g.cells = n, k.h.taps, n + 1 - k.h.taps, n
+    g.kernel, g.phases, g.out_phases = kernel, k.h.step, out_phases
+    g.n, g.r, g.cells = n, ceil_div(kernel, g.phases * out_phases), n
+    g.m = n + 1 - g.r
+    g.window = kernel * kernel if out_phases == 1 else g.r * g.r
+    g.block = BLOCK // (g.phases * g.phases)
     g.out_h, g.out_w = k.h.size_out, k.w.size_out
     tile_axis(&k.h, g.m, n)
     tile_axis(&k.w, g.m, n)
@@ -441,17 +535,16 @@ cdef inline size_t packed_bytes(Winograd *g) noexcept nogil:
     return g.walk.groups * g.walk.group_size * g.walk.item
 
 
-cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias, object prepared) except -1:
-    cdef Winograd g
+cdef int winograd(Winograd *g, Filters *f, View *bias, object prepared) except -1:
+    cdef Walk *k = g.walk
     cdef Py_ssize_t work = k.images * k.groups * k.cin * k.cout
     cdef char *taken = NULL
     k.bias = NULL
     if k.images == 0:
         return 0
-    take_tiles(&g, k, n)
     g.filters = f
-    plan(&g)
-    work *= k.h.size_out * k.w.size_out * n * n // 32
+    plan(g)
+    work *= k.h.size_out * k.w.size_out * g.phases * g.phases * g.n * g.n // 32
     k.row_step, k.pixel_step = reach(&k.w, k.columns) * k.cin, k.cin
     if k.in_place:
         k.row_step, k.pixel_step = k.source.step[2], k.source.step[3]
@@ -459,15 +552,15 @@ cdef int winograd(Walk *k, Filters *f, Py_ssize_t n, View *bias, object prepared
         if bias != NULL:
             pack_bias(k, bias)
         if prepared is not None:
-            kept = keep_filters(&g, prepared)  # no-cython-lint: held while read
-        elif packs(&g):
-            taken = take(packed_bytes(&g))
+            kept = keep_filters(g, prepared)  # no-cython-lint: held while read
+        elif packs(g):
+            taken = take(packed_bytes(g))
             g.packed = taken
-            pack_filters(&g)
-        run(winograd_task, &g, bands_of(k) * k.chunks, work, g.scratch)
+            pack_filters(g)
+        run(winograd_task, g, bands_of(k) * k.chunks, work, g.scratch)
     finally:
         if taken != NULL:
-            runtime.give(taken, packed_bytes(&g))
+            runtime.give(taken, packed_bytes(g))
         free(k.bias)
     return 0
 
@@ -476,7 +569,7 @@ cdef int pack_filters(Winograd *g) except -1:
     """All filters transformed, into g.packed."""
     cdef Walk *k = g.walk
     return run(filters_task, g, k.groups * k.panels * g.blocks, k.groups * k.group_size // 4,
-               SOME * g.r * g.r * k.panel * k.item)
+               taps_scratch(g))
 
 
 cdef object keep_filters(Winograd *g, object prepared):
@@ -488,7 +581,8 @@ cdef object keep_filters(Winograd *g, object prepared):
     cdef Walk *k = g.walk
     cdef bint made
     if packs(g) or packed_bytes(g) <= KEPT_BYTES:
-        key, form = form_of(prepared, f"winograd {g.n}", k, packed_bytes(g), &g.packed, &made)
+        name = f"winograd {g.n} /{g.phases}"
+        key, form = form_of(prepared, name, k, packed_bytes(g), &g.packed, &made)
         if not made:
             pack_filters(g)
     else:
@@ -501,28 +595,37 @@ cdef object keep_filters(Winograd *g, object prepared):
 
 
 def conv2d(x, w, b, y, dims, bint relu=False, prepared=None, Py_ssize_t n=0):
-    """n: elements of a tile along an axis, 4 or 7 (for 3×3), 6 or 8; 0: what is fastest."""
+    """n: elements of a tile along an axis, one of winograd.tiles(dims); 0: what is fastest."""
     cdef Walk k
+    cdef Winograd g
     cdef Filters f
     cdef View bias
     w = w if w.flags.c_contiguous else w.copy()
     begin_forward(&k, &f, x, w, y, dims, relu)
     if b is not None:
         borrow(b, False, &bias)
-    winograd(&k, &f, n or _winograd.tile(dims), &bias if b is not None else NULL,
-             prepared)
+    take_tiles(&g, &k, n or _winograd.tile(dims), dims.kh, 1)
+    winograd(&g, &f, &bias if b is not None else NULL, prepared)
 
 
 def conv2d_dx(dy, w, dx, dims, Py_ssize_t n=0):
     """A walk over dy, which meets the taps in reverse."""
     cdef Walk k
+    cdef Winograd g
     cdef Filters f
+    cdef Py_ssize_t s = dims.stride[0]
     w = w if w.flags.c_contiguous else w.copy()
     begin_backward(&k, &f, dy, w, dx, dims)
-    ((rows, columns),) = dims.dx_phases
-    read_axis(rows, &k.h)
-    read_axis(columns, &k.w)
-    winograd(&k, &f, n or _winograd.tile(dims), NULL, None)
+    if s == 1:
+        ((rows, columns),) = dims.dx_phases
+        read_axis(rows, &k.h)
+        read_axis(columns, &k.w)
+    else:
+        k.cout *= s * s
+        spread_axis(&k.h, s)
+        spread_axis(&k.w, s)
+    take_tiles(&g, &k, n or _winograd.dx_tile(dims), dims.kh, s)
+    winograd(&g, &f, NULL, None)
 
 
 include "conv2d_winograd_dw.pxi"
@@ -536,12 +639,13 @@ def describe(dims, dtype, channels_last):
     shape_of_walk(&k, dims, dtype, channels_last)
     if k.images == 0:
         return {"way": "nothing to do: N is 0"}
-    take_tiles(&g, &k, n)
+    take_tiles(&g, &k, n, dims.kh, 1)
     plan(&g)
     filters = k.groups * k.group_size * k.item / 1024
+    phases = f" of {g.phases}x{g.phases} phases" if g.phases > 1 else ""
     when = f"beforehand, {filters:.0f} KiB" if packs(&g) else "block by block"
     return {
-        "way": f"F({g.m}x{g.m}, {g.r}x{g.r}): {n * n} products for {g.m * g.m} results; "
+        "way": f"F({g.m}x{g.m}, {g.r}x{g.r}){phases}: {n * n} products for {g.m * g.m} results; "
                f"{bands_of(&k)} bands of {k.rows} x {k.columns} tiles in "
                f"{bands_of(&k) * k.chunks} tasks",
         "copies": f"x is transformed band by band, filters {when}",

@@ -37,8 +37,8 @@ cdef Unit unit_of(WinogradDw *g, Py_ssize_t index) noexcept nogil:
     cdef Py_ssize_t sets = ceil_div(g.panels, g.unit_panels)
     u.panel = index % sets * g.unit_panels
     u.panels = least(g.unit_panels, g.panels - u.panel)
-    u.first = index // sets % g.blocks * BLOCK
-    u.channels = least(BLOCK, g.cin - u.first)
+    u.first = index // sets % g.blocks * g.x.block
+    u.channels = least(g.x.block, g.cin - u.first)
     u.group = index // sets // g.blocks
     return u
 
@@ -49,7 +49,8 @@ cdef inline Py_ssize_t panel_columns(WinogradDw *g, Py_ssize_t panel) noexcept n
 
 cdef inline size_t sums_step(WinogradDw *g) noexcept nogil:
     """Elements from one e to the next."""
-    return element(&g.x, BLOCK, g.panel)
+    cdef Py_ssize_t channels = g.x.phases * g.x.phases * least(g.x.block, g.cin)
+    return element(&g.x, channels, g.panel)
 
 
 cdef void narrow(Walk *k, Py_ssize_t first, Py_ssize_t channels) noexcept nogil:
@@ -64,7 +65,7 @@ cdef void narrow(Walk *k, Py_ssize_t first, Py_ssize_t channels) noexcept nogil:
 cdef void add_products(WinogradDw *g, Winograd *x, Py_ssize_t width, Py_ssize_t tiles, char *data,
                        char *grads, char *sums, bint accumulate) noexcept nogil:
     """sums[e][channel, filter] (+)= V[e]ᵀ @ D[e]: rows are channels, the depth is tiles."""
-    cdef Py_ssize_t channels = x.walk.cin, depth = data_width(x.walk, channels)
+    cdef Py_ssize_t depth = data_width(x, x.walk.cin), channels = x.phases * x.phases * x.walk.cin
     cdef Py_ssize_t item = x.walk.item, rows = x.walk.tiles.rows, e, c, m, offset = 0
     cdef const void *a[16]
     cdef void *to[16]
@@ -89,24 +90,34 @@ cdef void unit_results(WinogradDw *g, Unit *u, char *sums, char *taps) noexcept 
     """dw of a unit from its sums."""
     cdef Winograd *x = &g.x
     cdef Filters *f = g.filters
-    cdef Py_ssize_t window = x.r * x.r, item = x.walk.item, panel, columns, width, c = 0, i, n
+    cdef Py_ssize_t item = x.walk.item, phases = x.phases * x.phases
+    cdef Py_ssize_t panel, columns, width, c, i, n, phase
     cdef char *w
+    cdef char *to
+    cdef char *spare
     cdef fc_winograd p
     p.n, p.m, p.rows, p.columns = <int>x.n, <int>x.r, <int>x.r, <int>x.r
     p.relu, p.bias, p.s_element = False, NULL, sums_step(g)
     for panel in range(u.panel, u.panel + u.panels):
         columns = panel_columns(g, panel)
-        width = data_width(x.walk, columns)
+        width = data_width(&g.dy, columns)
         p.filters, p.y_row, p.y_column = <int>columns, x.r * width, width
+        spare = taps + SOME * x.window * width * item
         c = 0
         while c < u.channels:
             n = least(SOME, u.channels - c)
             for i in range(n):
-                x.walk.tiles.winograd_out(&p, sums + (c + i) * width * item,
-                                          taps + i * window * width * item)
+                to = taps + i * x.window * width * item
+                for phase in range(phases):
+                    x.walk.tiles.winograd_out(
+                        &p, sums + (phase * u.channels + c + i) * width * item,
+                        spare if phases > 1 else to)
+                    if phases > 1:
+                        move_phase(x, x.phases, phase, width * item, False, to, width * item,
+                                   spare, width * item)
             w = f.w.at + item * (u.group * f.group_step + panel * g.panel * f.out_step
                                  + (u.first + c) * f.in_step)
-            x.walk.tiles.copy(n * window, columns, w, 1, f.out_step, taps, width, 1)
+            x.walk.tiles.copy(n * x.window, columns, w, 1, f.out_step, taps, width, 1)
             c += SOME
         sums += x.n * x.n * sums_step(g) * item
 
@@ -131,7 +142,7 @@ cdef void sum_unit(WinogradDw *g, Unit *u, Py_ssize_t first, Py_ssize_t last, ch
             narrow(&of_dy, u.group * g.cout + (u.panel + panel) * g.panel, columns)
             transform_data(&dy, &b, scratch + g.at_band, scratch + g.at_dy)
             add_products(
-                g, &x, data_width(&of_dy, columns), b.pixels, scratch, scratch + g.at_dy,
+                g, &x, data_width(&dy, columns), b.pixels, scratch, scratch + g.at_dy,
                 sums + panel * x.n * x.n * sums_step(g) * of_x.item, i > first,
             )
 
@@ -163,10 +174,10 @@ cdef void join_task(void *context, Py_ssize_t index, void *scratch) noexcept nog
 cdef void plan_dw(WinogradDw *g) noexcept:
     cdef Winograd *x = &g.x
     cdef Walk *k = x.walk
-    cdef Py_ssize_t elements = x.n * x.n, tiles, taps
+    cdef Py_ssize_t elements = x.n * x.n, tiles, of_x, of_dy
     g.panel = k.tiles.vectors * k.tiles.lanes
     g.panels = ceil_div(g.cout, g.panel)
-    g.blocks = ceil_div(g.cin, BLOCK)
+    g.blocks = ceil_div(g.cin, x.block)
     g.unit_panels = least(UNIT_PANELS, g.panels)
     g.unit_bytes = g.unit_panels * elements * sums_step(g) * k.item
     k.columns = least(k.w.size_out, DW_TILES)
@@ -179,12 +190,13 @@ cdef void plan_dw(WinogradDw *g) noexcept:
     g.parts = least(ceil_div(PARTS, units_of(g)), bands_of(k))
     g.parts = least(g.parts, most(1, PARTS_BYTES // (units_of(g) * g.unit_bytes)))
     tiles = k.rows * k.columns
-    g.at_dy = elements * element(x, tiles, BLOCK) * k.item
+    g.at_dy = elements * element(x, tiles, data_width(x, x.block)) * k.item
     g.at_band = g.at_dy + elements * element(x, tiles, g.panel) * k.item
-    taps = SOME * x.r * x.r * g.panel * k.item
-    g.at_taps = g.at_band + aligned(most(BLOCK, g.panel) * reach(&k.h, 1) * reach(&k.w, k.columns)
-                                    * k.item)
-    g.at_sums = g.at_taps + taps
+    of_x = x.block * reach(&k.h, 1) * reach(&k.w, k.columns) * k.item
+    of_dy = g.panel * reach(&g.dy.walk.h, 1) * reach(&g.dy.walk.w, k.columns) * k.item
+    g.at_taps = g.at_band + aligned(most(of_x, of_dy)) + aligned(
+        x.phases * x.phases * x.block * x.n * woven_cells(x, k.columns) * k.item)
+    g.at_sums = g.at_taps + (SOME * x.window + x.r * x.r) * g.panel * k.item
     g.scratch = g.at_sums + (g.unit_bytes if g.parts == 1 else 0)
 
 
@@ -194,7 +206,8 @@ cdef int winograd_dw(WinogradDw *g) except -1:
     cdef size_t bytes
     plan_dw(g)
     units = units_of(g)
-    work = k.images * k.h.size_out * k.w.size_out * g.groups * g.cin * g.cout * g.x.n * g.x.n // 32
+    work = k.images * k.h.size_out * k.w.size_out * g.groups * g.cin * g.cout // 32
+    work *= g.x.phases * g.x.phases * g.x.n * g.x.n
     if g.parts == 1:
         return run(part_task, g, units, work, g.scratch)
     bytes = units * g.parts * g.unit_bytes
@@ -208,7 +221,7 @@ cdef int winograd_dw(WinogradDw *g) except -1:
 
 
 def conv2d_dw(dy, x, dw, dims, Py_ssize_t n=0):
-    """n: elements of a tile along an axis, 6 (for 3×3) or 8; 0: what is fastest."""
+    """n: elements of a tile along an axis, one of winograd.dw_tiles(dims); 0: what is fastest."""
     cdef Walk of_x, of_dy
     cdef Filters f
     cdef WinogradDw g
@@ -225,13 +238,13 @@ def conv2d_dw(dy, x, dw, dims, Py_ssize_t n=0):
     borrow(dy, False, &of_dy.source)
     g.groups, g.cin, g.cout, g.filters = of_x.groups, of_x.cin, of_x.cout, &f
     of_x.groups = of_dy.groups = 1          # (a unit is inside a group)
-    take_tiles(&g.x, &of_x, n or _winograd.dw_tile(dims))
+    take_tiles(&g.x, &of_x, n or _winograd.dw_tile(dims), dims.kh, 1)
     of_dy.h = grads_axis(&of_x.h, g.x.out_h, g.x.m)
     of_dy.w = grads_axis(&of_x.w, g.x.out_w, g.x.m)
     g.dy = g.x
     g.dy.walk = &of_dy
     g.x.blocks = g.dy.blocks = 1
-    g.dy.cells = g.x.m
+    g.dy.cells, g.dy.phases, g.dy.block = g.x.m, 1, BLOCK
     of_x.in_place = inside(&of_x.h) and inside(&of_x.w) and of_x.source.step[1] == 1
     of_dy.in_place = inside(&of_dy.h) and inside(&of_dy.w) and of_dy.source.step[1] == 1
     winograd_dw(&g)
@@ -240,5 +253,5 @@ def conv2d_dw(dy, x, dw, dims, Py_ssize_t n=0):
 cdef TapAxis grads_axis(TapAxis *tiles, Py_ssize_t size, Py_ssize_t m) noexcept:
     """The same tiles over dy: m cells each, side by side."""
     cdef TapAxis a = tiles[0]
-    a.size_in, a.first, a.taps = size, 0, m
+    a.size_in, a.first, a.step, a.taps = size, 0, m, m
     return a

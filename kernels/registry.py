@@ -83,7 +83,9 @@ def _compiled(
 
 
 def _convolution(verb: str) -> tuple[Implementation, ...]:
-    loses = winograd.dw_loses if verb == "conv2d_dw" else winograd.loses
+    loses = {"conv2d_dx": winograd.dx_loses, "conv2d_dw": winograd.dw_loses}.get(
+        verb, winograd.loses
+    )
     return (
         _compiled(verb, "winograd", winograd.why_not, loses),
         _compiled(verb, "direct"),

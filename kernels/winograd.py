@@ -4,7 +4,7 @@ F(m, r) computes m × m results of an r × r kernel from n × n products, n = m 
 tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
 F(4) and F(6) need 576, F(5) 441.  So the choice is by an estimate of the cost, in vector
-operations.
+operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s).
 
 The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
 That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
@@ -18,17 +18,38 @@ from functools import lru_cache
 from .dims import ConvDims
 
 
-__all__ = ["dw_loses", "dw_tile", "loses", "tile", "why_not"]
+__all__ = [
+    "dw_loses",
+    "dw_tile",
+    "dw_tiles",
+    "dx_loses",
+    "dx_tile",
+    "loses",
+    "tile",
+    "tiles",
+    "why_not",
+]
 
 # Operations of a transform, per vector of channels or filters and tile, by n: cycles measured
 # on AVX-512 with data in L2; those of 7 are between its neighbours'.
 _DATA = {4: 60, 6: 260, 7: 370, 8: 490}
 _RESULTS = {4: 60, 6: 170, 7: 250, 8: 350}
 # ... of filters, per channel; a batch of a few images shares it
-_FILTERS = {3: {4: 45, 6: 70, 7: 90, 8: 100}, 5: {6: 110, 8: 200}}
+_FILTERS = {
+    2: {6: 60},
+    3: {4: 45, 6: 70, 7: 90, 8: 100},
+    4: {6: 90, 8: 150},
+    5: {6: 110, 8: 200},
+}
+_MOST_STRIDE = 4
 _VECTOR = 16
 # The direct product runs this much longer than its FMAs.
 _DIRECT = 1.1
+# Under a stride (19 problems on a Xeon, whose two FMAs a cycle make transforms weigh more): of a
+# transform; the channels whose products take as long as a block of them does beside its own; and
+# how much fewer operations have to be, of y and dx, and of dw.
+_STRIDED, _SHALLOW, _GAIN, _DW_GAIN = 2.5, 12, 1.5, 1.1
+_BLOCK = 64
 # Of dw, against a direct FMA (110 problems, AVX-512): a product, each of n × n sums for a channel
 # and a vector of filters, and each element of a tile that is transformed.
 _DW_PRODUCT, _DW_SUM, _DW_ELEMENT = 2.25, 23, 26
@@ -36,16 +57,38 @@ _DW_PRODUCT, _DW_SUM, _DW_ELEMENT = 2.25, 23, 26
 
 def why_not(dims: ConvDims, dtype: object = None) -> str | None:
     """Why Winograd's algorithm cannot be used, or None."""
-    if dims.kh != dims.kw or dims.kh not in _FILTERS:
-        return f"the kernel is {dims.kh}x{dims.kw}, neither 3x3 nor 5x5"
-    if dims.stride != (1, 1) or dims.dilation != (1, 1):
-        return "stride or dilation is not 1"
+    s = dims.stride[0]
+    if dims.stride != (s, s) or s > _MOST_STRIDE:
+        return f"the stride is {dims.stride}, not 1 to {_MOST_STRIDE} along both axes"
+    if dims.kh != dims.kw or _taps(dims) not in _FILTERS:
+        return f"the kernel is {dims.kh}x{dims.kw}, not square with 2 to 5 taps per step"
+    if dims.dilation != (1, 1):
+        return "dilation is not 1"
     return None
+
+
+def _taps(dims: ConvDims) -> int:
+    """Taps of a phase of the stride."""
+    return -(-dims.kh // dims.stride[0])
+
+
+def _channels(dims: ConvDims) -> int:
+    """Those of a group, each as many as it has phases."""
+    return dims.c // dims.groups * dims.stride[0] ** 2
 
 
 def loses(dims: ConvDims, dtype: object = None) -> str | None:
     """Why the direct algorithm is estimated to be faster, or None."""
     return _slower(dims, _cost(dims, tile(dims)), _direct_cost(dims), "transforms")
+
+
+def dx_loses(dims: ConvDims, dtype: object = None) -> str | None:
+    """Why the direct algorithm is estimated to be faster for dx, or None."""
+    if dims.stride == (1, 1):
+        return loses(dims)
+    # (few channels leave lanes of the direct one empty)
+    direct = _direct_cost(dims) * min(2, 1 + 8 * dims.groups / dims.c)
+    return _slower(dims, _dx_cost(dims, dx_tile(dims)), direct, "transforms")
 
 
 def dw_loses(dims: ConvDims, dtype: object = None) -> str | None:
@@ -55,32 +98,67 @@ def dw_loses(dims: ConvDims, dtype: object = None) -> str | None:
 
 
 def _slower(dims: ConvDims, cost: float, direct: float, what: str) -> str | None:
-    if min(dims.c, dims.k) // dims.groups < _VECTOR:
+    if dims.stride == (1, 1) and min(dims.c, dims.k) // dims.groups < _VECTOR:
         return f"with less than {_VECTOR} channels or filters lanes would be empty"
     if cost < direct:
         return None
     return f"its {what} would cost more than they save ({cost / direct:.1f} of direct)"
 
 
+def tiles(dims: ConvDims) -> tuple[int, ...]:
+    """n of all tiles of y and dx: elements along an axis."""
+    return tuple(_FILTERS[_taps(dims)])
+
+
+def dw_tiles(dims: ConvDims) -> tuple[int, ...]:
+    """n of all tiles of dw."""
+    return {2: (6,), 3: (6, 8)}.get(_taps(dims), (8,))
+
+
 @lru_cache(maxsize=1024)
 def tile(dims: ConvDims) -> int:
-    """n of the cheapest tile: 4, 6, 7 or 8 elements along an axis."""
-    return min(_FILTERS[dims.kh], key=lambda n: _cost(dims, n))
+    """n of the cheapest tile of y."""
+    return min(tiles(dims), key=lambda n: _cost(dims, n))
+
+
+@lru_cache(maxsize=1024)
+def dx_tile(dims: ConvDims) -> int:
+    """n of the cheapest tile of dx."""
+    return min(tiles(dims), key=lambda n: _dx_cost(dims, n))
 
 
 @lru_cache(maxsize=1024)
 def dw_tile(dims: ConvDims) -> int:
     """n of the cheapest tile of dw."""
-    return 8 if dims.kh == 5 else min((6, 8), key=lambda n: _cost(dims, n))
+    return min(dw_tiles(dims), key=lambda n: _cost(dims, n))
 
 
 def _cost(dims: ConvDims, n: int) -> float:
-    """Vector operations per image and group."""
-    c, k, m = dims.c // dims.groups, dims.k // dims.groups, n + 1 - dims.kh
-    tiles = -(-dims.out_h // m) * -(-dims.out_w // m)
-    filters, channels = -(-k // _VECTOR), -(-c // _VECTOR)
-    each = n * n * c * filters + _DATA[n] * channels + _RESULTS[n] * filters
-    return tiles * each + _FILTERS[dims.kh][n] * c * filters
+    """Vector operations of y per image and group."""
+    k = dims.k // dims.groups
+    return _operations(dims, n, _channels(dims), k, dims.out_h, dims.out_w)
+
+
+def _dx_cost(dims: ConvDims, n: int) -> float:
+    """Those of dx, whose columns are all channels; at stride 1 taken to be those of y."""
+    if dims.stride == (1, 1):
+        return _cost(dims, n)
+    (s, _), ((top, _), (left, _)) = dims.stride, dims.pad
+    rows, columns = -(-(dims.h + top) // s), -(-(dims.w + left) // s)
+    return _operations(dims, n, dims.k // dims.groups, _channels(dims), rows, columns)
+
+
+def _operations(dims: ConvDims, n: int, c: int, k: int, rows: int, columns: int) -> float:
+    """Of c channels and k filters to so many results."""
+    channels, filters, taps = -(-c // _VECTOR), -(-k // _VECTOR), _taps(dims)
+    data, results, of_filters = _DATA[n], _RESULTS[n], _FILTERS[taps][n]
+    shallow, weight, gain = 0, 1.0, 1.0
+    if dims.stride != (1, 1):
+        shallow, weight, gain = _SHALLOW * -(-c // _BLOCK), _STRIDED, _GAIN
+    transforms = weight * (data * channels + results * filters)
+    tile = n * n * (c + shallow) * filters + transforms
+    m = n + 1 - taps
+    return gain * (-(-rows // m) * -(-columns // m) * tile + weight * of_filters * c * filters)
 
 
 def _direct_cost(dims: ConvDims) -> float:
@@ -91,11 +169,12 @@ def _direct_cost(dims: ConvDims) -> float:
 
 def _dw_cost(dims: ConvDims, n: int) -> float:
     """Vector operations of a group."""
-    c, k, m = dims.c // dims.groups, dims.k // dims.groups, n + 1 - dims.kh
+    c, filters = _channels(dims), -(-dims.k // dims.groups // _VECTOR)
+    m = n + 1 - _taps(dims)
     tiles = max(dims.n, 1) * -(-dims.out_h // m) * -(-dims.out_w // m)
-    filters, channels = -(-k // _VECTOR), -(-c // _VECTOR)
     products, sums = _DW_PRODUCT * tiles * c * filters, _DW_SUM * c * filters
-    return n * n * (products + sums + _DW_ELEMENT * tiles * (channels + filters))
+    gain = 1.0 if dims.stride == (1, 1) else _DW_GAIN
+    return gain * n * n * (products + sums + _DW_ELEMENT * tiles * (-(-c // _VECTOR) + filters))
 
 
 def _direct_dw_cost(dims: ConvDims) -> float:

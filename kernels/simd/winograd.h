@@ -193,6 +193,7 @@ static void winograd_in(int n, int r, ptrdiff_t channels, const void *x, ptrdiff
     FC_CASE(6, 6);
     FC_CASE(7, 7);
     FC_CASE(8, 8);
+    FC_CASE(6, 2);
     FC_CASE(4, 3);
     FC_CASE(6, 3);
     FC_CASE(7, 3);
@@ -245,6 +246,7 @@ static void winograd_out(const fc_winograd *p, const void *s, void *y)
     FC_CASE(6, 4);
     FC_CASE(7, 5);
     FC_CASE(8, 6);
+    FC_CASE(6, 5);
     FC_CASE(6, 2);
     FC_CASE(8, 4);
     FC_CASE(6, 3);

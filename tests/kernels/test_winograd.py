@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from importlib import import_module
 from itertools import product
@@ -28,9 +29,9 @@ from fastconv.kernels.explain import explain
 
 
 VERBS = ("conv2d", "conv2d_dx", "conv2d_dw")
-# n by kernel, of y and dx, and of dw: F(2, 5) has no form for dw.
-TILES = {3: (4, 6, 7, 8), 5: (6, 8)}
-DW_TILES = {3: (6, 8), 5: (8,)}
+# n by the taps of a phase, of y and dx, and of dw: F(2, 5) has no form for dw.
+TILES = {2: (6,), 3: (4, 6, 7, 8), 4: (6, 8), 5: (6, 8)}
+DW_TILES = {2: (6,), 3: (6, 8), 4: (8,), 5: (8,)}
 CASES = (
     # one pixel, less than a tile, one tile, one pixel more
     "n1c1h1w1_k1r3x3_s1x1_p1x1_d1x1_g1",
@@ -59,9 +60,34 @@ CASES = (
     "n1c32h6w9_k34r5x5_s1x1_p2x2_d1x1_g2",
     "n2c8h9w7_k9r3x3_s1x1_p0:2x3:0_d1x1_g1",
     "n1c7h3w4_k8r3x3_s1x1_p4x5_d1x1_g1",
+    # two and four taps at stride 1
+    "n1c18h17w12_k19r2x2_s1x1_p1x1_d1x1_g1",
+    "n2c33h11w14_k17r4x4_s1x1_p1:2x2:1_d1x1_g1",
+    # strides: few channels woven, with padding and without; a source that ends inside the last tile
+    "n2c3h47w51_k20r11x11_s4x4_p0x0_d1x1_g1",
+    "n1c3h41w38_k49r7x7_s2x2_p3x3_d1x1_g1",
+    "n2c5h29w23_k18r8x8_s4x4_p0x0_d1x1_g1",
+    "n1c1h31w64_k17r9x9_s3x3_p4x4_d1x1_g1",
+    # ... whole vectors of channels, blocks of 16 of them, the last one woven
+    "n1c16h22w31_k33r3x3_s2x2_p1x1_d1x1_g1",
+    "n2c37h23w18_k50r5x5_s2x2_p2x2_d1x1_g1",
+    "n1c32h20w20_k16r4x4_s2x2_p1x1_d1x1_g1",
+    "n1c20h33w19_k18r10x10_s2x2_p1:4x0:7_d1x1_g1",
+    # ... groups, rows that no window reaches, many bands
+    "n2c12h25w26_k38r3x3_s2x2_p0x0_d1x1_g2",
+    "n3c8h24w22_k10r5x5_s3x3_p0x0_d1x1_g2",
+    "n5c4h203w118_k20r3x3_s2x2_p1x1_d1x1_g1",
     # no image
     "n0c4h8w8_k5r3x3_s1x1_p1x1_d1x1_g1",
+    "n0c4h8w8_k5r3x3_s2x2_p1x1_d1x1_g1",
 )
+
+
+def taps(dims):
+    """Of a phase of the stride, along an axis."""
+    return -(-dims.kh // dims.stride[0])
+
+
 ISAS = [way for way in ways("conv2d") if way.impl.algorithm == "winograd"]
 every_isa = pytest.mark.parametrize("way", ISAS, ids=str, indirect=True)
 
@@ -71,7 +97,7 @@ def every_tile(verbs=VERBS, cases=CASES):
     found = [
         pytest.param(verb, case, n, id=f"{verb}-n{n}-{case}")
         for verb, case in product(verbs, cases)
-        for n in (DW_TILES if verb == "conv2d_dw" else TILES)[ConvDims.parse(case).kh]
+        for n in (DW_TILES if verb == "conv2d_dw" else TILES)[taps(ConvDims.parse(case))]
     ]
     return pytest.mark.parametrize(("verb", "case", "n"), found)
 
@@ -142,18 +168,20 @@ def test_every_tile(way, verb, case, n, dtype):
 def square_dims(draw):
     """What Winograd's algorithm takes."""
     groups = draw(st.sampled_from([1, 1, 2, 3]))
-    c, k = groups * draw(st.integers(1, 70)), groups * draw(st.integers(1, 60))
-    kernel = draw(st.sampled_from([3, 5]))
+    stride = draw(st.sampled_from([1, 1, 2, 3, 4]))
+    c = groups * draw(st.integers(1, 70 // stride))  # as many products a sum as at stride 1
+    k = groups * draw(st.integers(1, 60 // stride))
+    kernel = draw(st.integers(2 * stride - (stride > 1), min(5 * stride, 12)))
     pads = draw(st.tuples(*[st.tuples(st.integers(0, 6), st.integers(0, 6))] * 2))
     least = [max(1, kernel - sum(pad)) for pad in pads]
     h, w = (draw(st.integers(size, size + 20)) for size in least)
-    n, one = draw(st.integers(0, 3)), (1, 1)
-    return ConvDims(n, c, h, w, k, kernel, kernel, one, pads, one, groups)
+    n, one, stride = draw(st.integers(0, 3)), (1, 1), (stride, stride)
+    return ConvDims(n, c, h, w, k, kernel, kernel, stride, pads, one, groups)
 
 
 @given(dims=square_dims(), memory=st.sampled_from(["C", "channels-last"]), tile=st.integers(0, 3))
 @settings(
-    max_examples=40,
+    max_examples=80,
     deadline=None,
     derandomize=True,
     database=None,
@@ -163,9 +191,16 @@ def square_dims(draw):
 def test_any_shape(way, dtype, dims, memory, tile):
     data = arrays(dims, dtype)
     for verb in VERBS:
-        tiles = (DW_TILES if verb == "conv2d_dw" else TILES)[dims.kh]
+        tiles = (DW_TILES if verb == "conv2d_dw" else TILES)[taps(dims)]
         got = compute(way, verb, tiles[tile % len(tiles)], dims, data, memory)
-        assert_result(way, got, exact(verb, dims, data).astype(dtype))
+        windows = dims.kh * dims.kw // (dims.stride[0] ** 2 if verb == "conv2d_dx" else 1)
+        terms = {
+            "conv2d": windows * dims.c,
+            "conv2d_dx": windows * dims.k,
+            "conv2d_dw": dims.n * dims.out_h * dims.out_w * dims.groups,
+        }[verb]
+        want = exact(verb, dims, data).astype(dtype)
+        assert_result(way, got, want, terms // dims.groups)
 
 
 @pytest.mark.parametrize("n", [4, 6, 7, 8])
@@ -194,7 +229,7 @@ def matrices(n, r):
     return bt, g, at
 
 
-@pytest.mark.parametrize(("n", "r"), [(4, 3), (6, 3), (7, 3), (8, 3), (6, 5), (8, 5)])
+@pytest.mark.parametrize(("n", "r"), [(n, r) for r in TILES for n in TILES[r]])
 @every_isa
 def test_one_tile_is_what_the_definition_says(way, n, r):
     """y = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A for every cell of data with every tap of the filter."""
@@ -245,6 +280,9 @@ DEEP = (
     "n4c512h14w14_k64r3x3_s1x1_p1x1_d1x1_g1",
     "n2c96h27w27_k128r5x5_s1x1_p2x2_d1x1_g1",
     "n2c512h14w14_k64r5x5_s1x1_p2x2_d1x1_g1",
+    "n4c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1",
+    "n4c128h28w28_k64r3x3_s2x2_p1x1_d1x1_g1",
+    "n2c512h14w14_k64r7x7_s2x2_p3x3_d1x1_g1",
 )
 
 
@@ -282,9 +320,13 @@ def of(case):
         ("n1c64h2w2_k64r3x3_s1x1_p1x1_d1x1_g1", 4, 6),
         ("n16c96h27w27_k256r5x5_s1x1_p2x2_d1x1_g1", 8, 8),
         ("n1c96h2w2_k256r5x5_s1x1_p2x2_d1x1_g1", 6, 8),
+        ("n1c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1", 7, 8),
+        ("n1c3h224w224_k64r7x7_s2x2_p3x3_d1x1_g1", 8, 8),
     ],
 )
 def test_tiles_of_known_planes(case, n, n_dw):
+    assert winograd.tiles(of(case)) == TILES[taps(of(case))]
+    assert winograd.dw_tiles(of(case)) == DW_TILES[taps(of(case))]
     assert winograd.tile(of(case)) == n
     assert winograd.dw_tile(of(case)) == n_dw
 
@@ -318,17 +360,38 @@ def test_where_it_loses(case, reason, reason_dw):
 
 
 @pytest.mark.parametrize(
+    ("case", "taken"),
+    [
+        ("n1c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1", "y dx dw"),
+        ("n1c3h224w224_k64r7x7_s2x2_p3x3_d1x1_g1", "dx dw"),
+        ("n4c32h20w20_k64r4x4_s2x2_p0x0_d1x1_g1", ""),
+        ("n1c32h112w112_k64r5x5_s2x2_p2x2_d1x1_g1", "y dx dw"),
+        ("n1c64h56w56_k128r3x3_s2x2_p1x1_d1x1_g1", ""),
+        ("n1c3h224w224_k32r3x3_s2x2_p1x1_d1x1_g1", ""),
+        ("n1c256h14w14_k512r3x3_s2x2_p1x1_d1x1_g1", ""),
+    ],
+)
+def test_what_is_taken_under_a_stride(case, taken):
+    dims, f4 = of(case), np.dtype("f4")
+    found = [v for v in VERBS if registry.select(v, dims, f4, "cython").algorithm == "winograd"]
+    assert " ".join(v.removeprefix("conv2d_").replace("conv2d", "y") for v in found) == taken
+
+
+@pytest.mark.parametrize(
     ("case", "reason"),
     [
-        ("n1c64h56w56_k64r3x5_s1x1_p1x1_d1x1_g1", "the kernel is 3x5, neither 3x3 nor 5x5"),
+        ("n1c64h56w56_k64r3x5_s1x1_p1x1_d1x1_g1", "the kernel is 3x5, not square"),
         ("n1c64h56w56_k64r7x7_s1x1_p1x1_d1x1_g1", "the kernel is 7x7"),
-        ("n1c64h56w56_k64r3x3_s1x2_p1x1_d1x1_g1", "stride or dilation is not 1"),
-        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d2x1_g1", "stride or dilation is not 1"),
+        ("n1c64h56w56_k64r1x1_s1x1_p1x1_d1x1_g1", "the kernel is 1x1"),
+        ("n1c64h56w56_k64r2x2_s2x2_p1x1_d1x1_g1", "not square with 2 to 5 taps per step"),
+        ("n1c64h56w56_k64r3x3_s1x2_p1x1_d1x1_g1", r"the stride is \(1, 2\)"),
+        ("n1c64h56w56_k64r9x9_s5x5_p1x1_d1x1_g1", "not 1 to 4 along both axes"),
+        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d2x1_g1", "dilation is not 1"),
     ],
 )
 def test_what_it_does_not_take(case, reason):
     dims = of(case)
-    assert reason in winograd.why_not(dims)
+    assert re.search(reason, winograd.why_not(dims))
     with pytest.raises(ValueError, match=reason):
         registry.select("conv2d", dims, np.dtype("f4"), algorithm="winograd")
 
@@ -344,9 +407,23 @@ def test_the_choice_knows_nothing_of_the_batch(plane):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n", [1, 100])
-@pytest.mark.parametrize(("size", "c"), [(14, 512), (28, 512), (56, 256), (112, 128), (224, 512)])
-def test_scratch_is_bounded(n, size, c, dtype):
-    details = explain((n, c, size, size), (c, c, 3, 3), padding=1, dtype=dtype).details
+@pytest.mark.parametrize(
+    ("size", "c", "kernel", "stride"),
+    [
+        *((size, c, 3, 1) for size, c in [(14, 512), (28, 512), (56, 256), (112, 128), (224, 512)]),
+        *((size, 3, kernel, 4) for size in (227, 4099) for kernel in (11, 20)),
+        *((size, c, 5, 2) for size, c in [(224, 3), (30, 256), (1030, 18), (112, 512)]),
+    ],
+)
+def test_scratch_is_bounded(n, size, c, kernel, stride, dtype):
+    details = explain(
+        (n, c, size, size),
+        (max(c, 96), c, kernel, kernel),
+        stride=stride,
+        padding=1,
+        dtype=dtype,
+        algorithm="winograd",
+    ).details
     assert "products for" in details["way"]
     assert int(details["scratch"].split()[0]) <= 8 * 1024 * (2 if dtype == "float64" else 1)
 
@@ -356,6 +433,8 @@ def test_explain_tells_the_tile():
         return explain((n, 64, size, size), (64, 64, 3, 3), padding=1).details
 
     assert "F(6x6, 3x3): 64 products for 36 results" in told(1, 56)["way"]
+    strided = explain((1, 3, 227, 227), (96, 3, 11, 11), stride=4).details
+    assert "F(5x5, 3x3) of 4x4 phases: 49 products for 25 results" in strided["way"]
     assert "filters beforehand" in told(4, 56)["copies"]
     assert "filters block by block" in told(1, 13)["copies"]
     assert "nothing to do" in told(0, 13)["way"]
