@@ -319,7 +319,7 @@ cdef void transform_data(Winograd *g, Band *b, char *band, char *data) noexcept 
                 base[0] = in_source(k, &row, 0)
                 row_step, pixel_step = k.source.step[2], k.source.step[3]
             else:
-                base_rows(k, &row, band, base)
+                base[0] = band
                 gather_for(k, &row, 0, base)
                 row_step, pixel_step = k.row_step, k.pixel_step
             for block in range(g.blocks):
@@ -545,9 +545,7 @@ cdef int winograd(Winograd *g, Filters *f, View *bias, object prepared) except -
     g.filters = f
     plan(g)
     work *= k.h.size_out * k.w.size_out * g.phases * g.phases * g.n * g.n // 32
-    k.row_step, k.pixel_step = reach(&k.w, k.columns) * k.cin, k.cin
-    if k.in_place:
-        k.row_step, k.pixel_step = k.source.step[2], k.source.step[3]
+    k.row_step, k.pixel_step = reach(&k.w, k.columns) * k.cin, k.cin    # of what is gathered
     try:
         if bias != NULL:
             pack_bias(k, bias)

@@ -58,8 +58,6 @@ cdef void narrow(Walk *k, Py_ssize_t first, Py_ssize_t channels) noexcept nogil:
     k.source.at += first * k.source.step[1] * k.item
     k.cin = channels
     k.row_step, k.pixel_step = reach(&k.w, k.columns) * channels, channels
-    if k.in_place:
-        k.row_step, k.pixel_step = k.source.step[2], k.source.step[3]
 
 
 cdef void add_products(WinogradDw *g, Winograd *x, Py_ssize_t width, Py_ssize_t tiles, char *data,

@@ -201,19 +201,15 @@ def assert_same(got: np.ndarray, want: np.ndarray) -> None:
 TOLERANCES = {("winograd", "float32"): 2e-5, ("winograd", "float64"): 4e-14}
 
 
-def assert_result(way: Way, got: np.ndarray, want: np.ndarray, terms: int = 0) -> None:
-    """Equal, or as near as the way's algorithm promises on whole numbers.
-
-    The largest of a few results may be near 0: then their standard deviation counts, each being a
-    sum of so many products of `integers`.
-    """
+def assert_result(way: Way, got: np.ndarray, want: np.ndarray) -> None:
+    """Equal, or as near as the way's algorithm promises on whole numbers."""
     tolerance = TOLERANCES.get((way.impl.algorithm, str(want.dtype)))
     if tolerance is None:
         assert_same(got, want)
         return
     assert got.shape == want.shape
     assert got.dtype == want.dtype
-    largest = max(1, np.abs(want).max(initial=0), 20 / 3 * terms**0.5)
+    largest = max(1, np.abs(want).max(initial=0))
     np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * largest)
 
 

@@ -91,6 +91,34 @@ def test_filters_that_several_bands_read_are_kept_transformed():
     assert batch.nbytes >= transformed
 
 
+def test_filters_too_large_when_transformed_are_kept_as_they_are_read_under_a_stride():
+    if "cython" not in kernels.available_backends():
+        pytest.skip("the compiled kernels keep forms")
+    x, w = normals(0, (1, 128, 13, 13), np.float32), normals(1, (130, 128, 5, 5), np.float32)
+    how = {"algorithm": "winograd", "backend": "cython", "stride": 2}
+    dims = kernels.ConvDims.of(x.shape, w.shape, stride=2)
+    assert winograd.tile(dims) ** 2 * 4 * 128 * 130 * 4 > 6 * 2**20
+    prepared, want = kernels.PreparedWeights(w), kernels.conv2d(x, w, **how)
+    for _ in range(2):
+        assert kernels.conv2d(x, prepared, **how).tobytes() == want.tobytes()
+    assert prepared.nbytes < 1.2 * w.nbytes
+
+
+def test_one_kernel_under_two_strides():
+    """The same tile, but of other filters: each stride has a form of its own."""
+    if "cython" not in kernels.available_backends():
+        pytest.skip("the compiled kernels keep forms")
+    x, w = normals(0, (1, 20, 8, 8), np.float32), normals(1, (18, 20, 3, 3), np.float32)
+    prepared, tiles = kernels.PreparedWeights(w), set()
+    for stride in (1, 2, 1, 2):
+        how = {"algorithm": "winograd", "backend": "cython", "stride": stride, "padding": 1}
+        want = kernels.conv2d(x, w, **how)
+        assert kernels.conv2d(x, prepared, **how).tobytes() == want.tobytes()
+        tiles.add(winograd.tile(kernels.ConvDims.of(x.shape, w.shape, stride=stride, padding=1)))
+    assert len(tiles) == 1
+    assert len(prepared.forms) == 2
+
+
 @pytest.fixture
 def forgetful(monkeypatch):
     """As if another thread replaced each form at once: what nobody holds then is overwritten."""

@@ -173,7 +173,8 @@ def square_dims(draw):
     k = groups * draw(st.integers(1, 60 // stride))
     kernel = draw(st.integers(2 * stride - (stride > 1), min(5 * stride, 12)))
     pads = draw(st.tuples(*[st.tuples(st.integers(0, 6), st.integers(0, 6))] * 2))
-    least = [max(1, kernel - sum(pad)) for pad in pads]
+    # (under a stride some results along each axis: a single one may be near 0)
+    least = [max(1, kernel - sum(pad)) + 2 * stride * (stride > 1) for pad in pads]
     h, w = (draw(st.integers(size, size + 20)) for size in least)
     n, one, stride = draw(st.integers(0, 3)), (1, 1), (stride, stride)
     return ConvDims(n, c, h, w, k, kernel, kernel, stride, pads, one, groups)
@@ -193,14 +194,7 @@ def test_any_shape(way, dtype, dims, memory, tile):
     for verb in VERBS:
         tiles = (DW_TILES if verb == "conv2d_dw" else TILES)[taps(dims)]
         got = compute(way, verb, tiles[tile % len(tiles)], dims, data, memory)
-        windows = dims.kh * dims.kw // (dims.stride[0] ** 2 if verb == "conv2d_dx" else 1)
-        terms = {
-            "conv2d": windows * dims.c,
-            "conv2d_dx": windows * dims.k,
-            "conv2d_dw": dims.n * dims.out_h * dims.out_w * dims.groups,
-        }[verb]
-        want = exact(verb, dims, data).astype(dtype)
-        assert_result(way, got, want, terms // dims.groups)
+        assert_result(way, got, exact(verb, dims, data).astype(dtype))
 
 
 @pytest.mark.parametrize("n", [4, 6, 7, 8])
