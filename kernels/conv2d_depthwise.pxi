@@ -129,7 +129,7 @@ cdef void find_places(Depthwise *p, View *source, View *result) noexcept nogil:
         last = False        # copied all the same: its pixels would meet in one set of L1
     p.by_channel = last or transposing_pays(p, result)
     p.direct = last or (not p.by_channel and p.w.phase[0].out_step * result.step[3] == 1)
-    p.in_place = last or (not p.by_channel and p.w.step == 1 and source.step[3] == 1)
+    p.in_place = last or (not p.by_channel and p.w.step <= 2 and source.step[3] == 1)
     p.sizes[0], p.sizes[1] = p.walk.h.size_in * p.walk.w.size_in, result.size[2] * result.size[3]
 
 
@@ -231,7 +231,7 @@ cdef void lay_offsets(Depthwise *p) noexcept nogil:
         a = &p.w.phase[i]
         for j in range(a.taps):
             v = a.first - p.w.first + j * a.dilation
-            p.offset[at] = v % p.w.step * p.pitch + v // p.w.step
+            p.offset[at] = v if p.in_place else v % p.w.step * p.pitch + v // p.w.step
             at += 1
 
 
@@ -273,7 +273,8 @@ cdef void point_at_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scra
     for s in range(k.cin):
         at = scratch + p.at_rows + s * p.plane * k.item
         if p.in_place:
-            at = at_pixel(k, &k.source, b.image, group * k.cin + s, y, p.w.first + b.column)
+            at = at_pixel(k, &k.source, b.image, group * k.cin + s, y,
+                          p.w.first + b.column * p.w.step)
         for u in range(top):
             table[u] = scratch
         for u in range(top, end):
@@ -304,12 +305,13 @@ cdef void gather_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scratc
 
 cdef inline void readable(Depthwise *p, Rectangle *b, fc_depthwise *q) noexcept nogil:
     """Which elements of the rows are inside x: of those of scratch, all."""
-    cdef Py_ssize_t x = p.w.first + b.column
-    q.low, q.high = 0, p.pitch * p.w.step
+    cdef Py_ssize_t x = p.w.first + b.column * p.w.step
+    q.low, q.high, q.lane_step = 0, p.pitch * p.w.step, 1
     if p.by_channel:
         q.high = b.groups
     elif p.in_place:
         q.low, q.high = most(-x, 0), least(p.walk.w.size_in - x, q.high)
+        q.lane_step = p.w.step
 
 
 cdef inline void place_group(Depthwise *p, Rectangle *b, Py_ssize_t group,

@@ -18,7 +18,7 @@ cdef extern from "simd/fc.h" nogil:
 
     ctypedef struct fc_depthwise:
         Py_ssize_t sources, across, along, step, dilation, results, lanes
-        Py_ssize_t x_source, x_across, low, high
+        Py_ssize_t lane_step, x_source, x_across, low, high
         const Py_ssize_t *offset
         Py_ssize_t least_offset, most_offset
         const void *w

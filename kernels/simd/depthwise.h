@@ -7,26 +7,54 @@
  */
 enum { DEPTHWISE_RESULTS = 7, DEPTHWISE_ALONG = 7 };
 
-/* Which lanes of a vector are read: all of them if `whole`, else [from, to). */
+/* Which numbers of a vector are read: all of them if `whole`, else [from, to). */
 typedef struct {
     int from, to;
 } fc_part;
+
+/* What the lanes read, under a stride of 2 from two vectors. */
+typedef struct {
+    fc_part low, high;
+} fc_reach;
 
 FC_INLINE int depthwise_clamp(ptrdiff_t i, int most)
 {
     return i < 0 ? 0 : i > most ? most : (int)i;
 }
 
-/* Of n lanes from `column` on of x's rows, those inside of them. */
+/* Of n numbers from `column` on of x's rows, those inside of them. */
 FC_INLINE fc_part depthwise_part(const fc_depthwise *p, ptrdiff_t column, int n)
 {
     fc_part part = {depthwise_clamp(p->low - column, n), depthwise_clamp(p->high - column, n)};
     return part;
 }
 
+/* Of lanes that read every stride-th number from `column` on; no lane beside them reads any, for
+ * it might be NaN. */
+FC_INLINE fc_reach depthwise_reach(const fc_depthwise *p, ptrdiff_t column, int n,
+                                   const int stride, const int whole)
+{
+    fc_reach reach = {{0, 0}, {0, 0}};
+    if (whole) return reach;
+    reach.low = depthwise_part(p, column, depthwise_clamp(n * stride, FC_LEN));
+    reach.high = depthwise_part(p, column + FC_LEN, depthwise_clamp(n * stride - FC_LEN, FC_LEN));
+    return reach;
+}
+
 FC_INLINE fcv depthwise_load(const real *x, fc_part part, const int whole)
 {
     return whole ? fcv_load(x) : fcv_load_part(x, part.from, part.to);
+}
+
+/* What the lanes read for a tap, and under a stride of 2 for its neighbour, if `taps` is 2. */
+FC_INLINE void depthwise_read(fcv *v, const real *x, fc_reach reach, const int taps,
+                              const int stride, const int whole)
+{
+    v[0] = depthwise_load(x, reach.low, whole);
+    if (stride == 1) return;
+    fcv low = v[0], high = depthwise_load(x + FC_LEN, reach.high, whole);
+    v[0] = fcv_even(low, high);
+    if (taps == 2) v[1] = fcv_odd(low, high);
 }
 
 FC_INLINE void depthwise_store(real *y, fcv a, ptrdiff_t n)
@@ -42,87 +70,137 @@ FC_INLINE fcv depthwise_weight(const real *w, int n, const int by_lane)
 }
 
 /* Whether no tap of the vector at `at` crosses an end of x's rows. */
-FC_INLINE int depthwise_inside(const fc_depthwise *p, ptrdiff_t at)
+FC_INLINE int depthwise_inside(const fc_depthwise *p, ptrdiff_t at, const int stride)
 {
-    return at + p->least_offset >= p->low && at + p->most_offset + FC_LEN <= p->high;
+    return at * stride + p->least_offset >= p->low
+           && (at + FC_LEN) * stride + p->most_offset <= p->high;
 }
 
-/* The taps along one row of pointers; `along` 0: any number of them, each loaded for itself. */
-FC_INLINE void depthwise_row(const fc_depthwise *p, const real *const *x, const real *w,
-                             ptrdiff_t at, int n, fcv *sum, const int along, const int step,
-                             const int by_lane, const int whole)
+/* The weights of `pair` neighbours across, with all that are along. */
+FC_INLINE void depthwise_taps(fcv *tap, const fc_depthwise *p, const real *w, int n,
+                              const int pair, const int along, const int by_lane)
 {
-    const fc_part part = whole ? (fc_part){0, 0} : depthwise_part(p, at, n);
-    if (along) {
-        fcv tap[DEPTHWISE_ALONG];
-#pragma GCC unroll 7
-        for (int b = 0; b < along; b++)
-            tap[b] = depthwise_weight(w + b * p->w_along, n, by_lane);
+#pragma GCC unroll 14
+    for (int i = 0; i < pair * along; i++)
+        tap[i] = depthwise_weight(w + i / along * p->w_across + i % along * p->w_along, n,
+                                  by_lane);
+}
+
+/* The taps along one row of pointers, of `pair` neighbours across: each vector is read once. */
+FC_INLINE void depthwise_row(const real *const *x, ptrdiff_t at, fc_reach reach, const fcv *tap,
+                             fcv *sum, const int pair, const int along, const int step,
+                             const int stride, const int whole)
+{
 #pragma GCC unroll 24
-        for (int u = 0; u < (DEPTHWISE_RESULTS - 1) * step + along; u++) {
-            fcv v = depthwise_load(x[u] + at, part, whole);
-#pragma GCC unroll 7
-            for (int b = 0; b < along; b++) {
-                int r = u - b;
-                if (r >= 0 && r % step == 0 && r / step < DEPTHWISE_RESULTS)
-                    sum[r / step] = fcv_fma(v, tap[b], sum[r / step]);
-            }
+    for (int u = 0; u < (DEPTHWISE_RESULTS - 1) * step + along; u++) {
+        fcv v[2];
+        depthwise_read(v, x[u] + at, reach, pair, stride, whole);
+#pragma GCC unroll 14
+        for (int i = 0; i < pair * along; i++) {
+            int r = u - i % along;
+            if (r >= 0 && r % step == 0 && r / step < DEPTHWISE_RESULTS)
+                sum[r / step] = fcv_fma(v[i / along], tap[i], sum[r / step]);
         }
-        return;
     }
-    for (ptrdiff_t b = 0; b < p->along; b++) {
-        fcv tap = depthwise_weight(w + b * p->w_along, n, by_lane);
-        const real *const *from = x + b * p->dilation;
+}
+
+/* Any number of taps along it, at any distance: each reads for itself. */
+FC_INLINE void depthwise_any_row(const fc_depthwise *p, const real *const *x, ptrdiff_t at,
+                                 fc_reach reach, const real *w, int n, fcv *sum,
+                                 const int stride, const int by_lane, const int whole)
+{
+    for (ptrdiff_t b = 0; b < p->along; b++, x += p->dilation) {
+        fcv tap = depthwise_weight(w + b * p->w_along, n, by_lane), v;
+#pragma GCC unroll 7
+        for (int r = 0; r < DEPTHWISE_RESULTS; r++) {
+            depthwise_read(&v, x[r * p->step] + at, reach, 1, stride, whole);
+            sum[r] = fcv_fma(v, tap, sum[r]);
+        }
+    }
+}
+
+FC_INLINE void depthwise_write(real *y, ptrdiff_t y_step, const fcv *sum, int results, int n)
+{
+    if (n == FC_LEN) {
 #pragma GCC unroll 7
         for (int r = 0; r < DEPTHWISE_RESULTS; r++)
-            sum[r] = fcv_fma(depthwise_load(from[r * p->step] + at, part, whole), tap, sum[r]);
+            if (r < results) fcv_store(y + r * y_step, sum[r]);
+    } else {
+#pragma GCC unroll 7
+        for (int r = 0; r < DEPTHWISE_RESULTS; r++)
+            if (r < results) fcv_store_tail(y + r * y_step, sum[r], n);
     }
 }
 
+/* `window`: the weights of all taps, if they are the same for all lanes, and `across` not 0. */
 FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real *y, int results,
-                              ptrdiff_t at, int n, const int across, const int along,
-                              const int step, const int by_lane, const int whole)
+                              ptrdiff_t at, int n, const fcv *window, const int across,
+                              const int along, const int step, const int stride,
+                              const int by_lane, const int whole)
 {
     const ptrdiff_t lane = by_lane ? at : 0;
-    const real *w = (const real *)p->w + lane;
     fcv sum[DEPTHWISE_RESULTS], first = fcv_zero();
     if (p->bias) first = depthwise_weight((const real *)p->bias + lane, n, by_lane);
 #pragma GCC unroll 7
     for (int r = 0; r < DEPTHWISE_RESULTS; r++) sum[r] = first;
     const ptrdiff_t sources = across ? 1 : p->sources, taps = across ? across : p->across;
+    const int pair = across ? stride : 1;
     for (ptrdiff_t s = 0; s < sources; s++)
 #pragma GCC unroll 3
-        for (ptrdiff_t a = 0; a < taps; a++)
-            depthwise_row(p, x + s * p->x_source + a * p->x_across,
-                          w + s * p->w_source + a * p->w_across, at + p->offset[a], n, sum,
-                          along, step, by_lane, whole);
+        for (ptrdiff_t a = 0; a < taps; a += pair) {
+            const real *const *from = x + s * p->x_source + a * p->x_across;
+            const real *w = (const real *)p->w + lane + s * p->w_source + a * p->w_across;
+            const ptrdiff_t column = at * stride + p->offset[a];
+            const fc_reach reach = depthwise_reach(p, column, n, stride, whole);
+            const int here = a + pair > taps ? 1 : pair;
+            fcv tap[2 * DEPTHWISE_ALONG];
+            if (!along) {
+                depthwise_any_row(p, from, column, reach, w, n, sum, stride, by_lane, whole);
+                continue;
+            }
+            if (!window) depthwise_taps(tap, p, w, n, here, along, by_lane);
+            depthwise_row(from, column, reach, window ? window + a * along : tap, sum, here, along,
+                          step, stride, whole);
+        }
+    if (p->relu)
 #pragma GCC unroll 7
-    for (int r = 0; r < DEPTHWISE_RESULTS; r++) {
-        if (r >= results) break;
-        fcv value = p->relu ? fcv_max(fcv_zero(), sum[r]) : sum[r]; /* NaN stays NaN */
-        depthwise_store(y + r * p->y_step + at, value, n);
-    }
+        for (int r = 0; r < DEPTHWISE_RESULTS; r++)
+            sum[r] = fcv_max(fcv_zero(), sum[r]); /* NaN stays NaN */
+    depthwise_write(y + at, p->y_step, sum, results, n);
 }
 
 /* The last vector, where it would reach beyond x, overlaps the one before it: its lanes get
  * the same sums twice. */
 FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real *y,
                                const int across, const int along, const int step,
-                               const int by_lane)
+                               const int stride, const int by_lane)
 {
     const int n = p->lanes < FC_LEN ? (int)p->lanes : FC_LEN;
+    const int kept = across && !by_lane;
+    fcv taps[3 * DEPTHWISE_ALONG];
+    const fcv *window = kept ? taps : 0;
+    if (kept)
+#pragma GCC unroll 3
+        for (int a = 0; a < across; a++)
+            depthwise_taps(taps + a * along, p, (const real *)p->w + a * p->w_across, n, 1, along,
+                           0);
     for (ptrdiff_t r = 0; r < p->results; r += DEPTHWISE_RESULTS) {
         ptrdiff_t left = p->results - r;
         int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
         for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
             ptrdiff_t left = p->lanes - first, at = left < n ? p->lanes - n : first;
-            if (!by_lane && depthwise_inside(p, first))
-                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, across, along,
-                               step, 0, 1);
-            else if (n == FC_LEN && depthwise_inside(p, at))
-                depthwise_tile(p, x, y, results, at, FC_LEN, across, along, step, by_lane, 1);
+            if (!by_lane && FC_MASKED)
+                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, window, across,
+                               along, step, stride, 0, 0);
+            else if (!by_lane && depthwise_inside(p, first, stride))
+                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, window, across,
+                               along, step, stride, 0, 1);
+            else if (n == FC_LEN && depthwise_inside(p, at, stride))
+                depthwise_tile(p, x, y, results, at, FC_LEN, window, across, along, step, stride,
+                               by_lane, 1);
             else
-                depthwise_tile(p, x, y, results, at, n, across, along, step, by_lane, 0);
+                depthwise_tile(p, x, y, results, at, n, window, across, along, step, stride,
+                               by_lane, 0);
         }
         x += DEPTHWISE_RESULTS * p->step;
         y += DEPTHWISE_RESULTS * p->y_step;
@@ -132,120 +210,188 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
 FC_INLINE int depthwise_is(const fc_depthwise *p, int across, int along, int step)
 {
     if (across && (p->across != across || p->sources != 1)) return 0;
+    if (across && p->lane_step == 2 && p->most_offset - p->least_offset >= across) return 0;
     return p->along == along && p->step == step && p->dilation == 1;
 }
 
 FC_INLINE void depthwise_windows(const fc_depthwise *p, const real *const *x, real *y,
                                  const int by_lane)
 {
-    if (depthwise_is(p, 3, 3, 1)) depthwise_tiles(p, x, y, 3, 3, 1, by_lane);
-    else if (depthwise_is(p, 3, 3, 2)) depthwise_tiles(p, x, y, 3, 3, 2, by_lane);
-    else if (depthwise_is(p, 1, 1, 1)) depthwise_tiles(p, x, y, 1, 1, 1, by_lane);
-    else if (depthwise_is(p, 2, 1, 1)) depthwise_tiles(p, x, y, 2, 1, 1, by_lane);
-    else if (depthwise_is(p, 1, 2, 1)) depthwise_tiles(p, x, y, 1, 2, 1, by_lane);
-    else if (depthwise_is(p, 2, 2, 1)) depthwise_tiles(p, x, y, 2, 2, 1, by_lane);
-    else if (depthwise_is(p, 0, 1, 1)) depthwise_tiles(p, x, y, 0, 1, 1, by_lane);
-    else if (depthwise_is(p, 0, 2, 1)) depthwise_tiles(p, x, y, 0, 2, 1, by_lane);
-    else if (depthwise_is(p, 0, 3, 1)) depthwise_tiles(p, x, y, 0, 3, 1, by_lane);
-    else if (depthwise_is(p, 0, 5, 1)) depthwise_tiles(p, x, y, 0, 5, 1, by_lane);
-    else if (depthwise_is(p, 0, 5, 2)) depthwise_tiles(p, x, y, 0, 5, 2, by_lane);
-    else if (depthwise_is(p, 0, 7, 1)) depthwise_tiles(p, x, y, 0, 7, 1, by_lane);
-    else depthwise_tiles(p, x, y, 0, 0, 0, by_lane);
+    if (depthwise_is(p, 3, 3, 1)) depthwise_tiles(p, x, y, 3, 3, 1, 1, by_lane);
+    else if (depthwise_is(p, 3, 3, 2)) depthwise_tiles(p, x, y, 3, 3, 2, 1, by_lane);
+    else if (depthwise_is(p, 1, 1, 1)) depthwise_tiles(p, x, y, 1, 1, 1, 1, by_lane);
+    else if (depthwise_is(p, 2, 1, 1)) depthwise_tiles(p, x, y, 2, 1, 1, 1, by_lane);
+    else if (depthwise_is(p, 1, 2, 1)) depthwise_tiles(p, x, y, 1, 2, 1, 1, by_lane);
+    else if (depthwise_is(p, 2, 2, 1)) depthwise_tiles(p, x, y, 2, 2, 1, 1, by_lane);
+    else if (depthwise_is(p, 0, 1, 1)) depthwise_tiles(p, x, y, 0, 1, 1, 1, by_lane);
+    else if (depthwise_is(p, 0, 2, 1)) depthwise_tiles(p, x, y, 0, 2, 1, 1, by_lane);
+    else if (depthwise_is(p, 0, 3, 1)) depthwise_tiles(p, x, y, 0, 3, 1, 1, by_lane);
+    else if (depthwise_is(p, 0, 5, 1)) depthwise_tiles(p, x, y, 0, 5, 1, 1, by_lane);
+    else if (depthwise_is(p, 0, 5, 2)) depthwise_tiles(p, x, y, 0, 5, 2, 1, by_lane);
+    else if (depthwise_is(p, 0, 7, 1)) depthwise_tiles(p, x, y, 0, 7, 1, 1, by_lane);
+    else depthwise_tiles(p, x, y, 0, 0, 0, 1, by_lane);
+}
+
+/* Every second column: neighbouring taps share what they read. */
+FC_INLINE void depthwise_strided(const fc_depthwise *p, const real *const *x, real *y)
+{
+    if (depthwise_is(p, 3, 3, 2)) depthwise_tiles(p, x, y, 3, 3, 2, 2, 0);
+    else if (depthwise_is(p, 0, 5, 2)) depthwise_tiles(p, x, y, 0, 5, 2, 2, 0);
+    else depthwise_tiles(p, x, y, 0, 0, 0, 2, 0);
 }
 
 static void depthwise(const fc_depthwise *p, const void *const *x, void *y)
 {
-    if (p->w_lane) depthwise_windows(p, (const real *const *)x, y, 1);
+    if (p->lane_step == 2) depthwise_strided(p, (const real *const *)x, y);
+    else if (p->w_lane) depthwise_windows(p, (const real *const *)x, y, 1);
     else depthwise_windows(p, (const real *const *)x, y, 0);
 }
 
 /* ---- dw: the totals of a window's taps, a vector each, over results and lanes ---- */
 
-FC_INLINE void depthwise_dw_row(const fc_depthwise *p, const real *const *x, const fcv *dy,
-                                real *total, ptrdiff_t at, int n, const int results,
-                                const int along, const int step, const int whole)
+FC_INLINE void depthwise_dw_row(const real *const *x, ptrdiff_t at, fc_reach reach,
+                                const fcv *dy, fcv *sum, const int results, const int pair,
+                                const int along, const int step, const int stride,
+                                const int whole)
 {
-    const fc_part part = whole ? (fc_part){0, 0} : depthwise_part(p, at, n);
-    if (along) {
-        fcv sum[DEPTHWISE_ALONG];
-#pragma GCC unroll 7
-        for (int b = 0; b < along; b++) sum[b] = fcv_load(total + b * p->w_along);
 #pragma GCC unroll 24
-        for (int u = 0; u < (results - 1) * step + along; u++) {
-            fcv v = depthwise_load(x[u] + at, part, whole);
-#pragma GCC unroll 7
-            for (int b = 0; b < along; b++) {
-                int r = u - b;
-                if (r >= 0 && r % step == 0 && r / step < results)
-                    sum[b] = fcv_fma(v, dy[r / step], sum[b]);
-            }
+    for (int u = 0; u < (results - 1) * step + along; u++) {
+        fcv v[2];
+        depthwise_read(v, x[u] + at, reach, pair, stride, whole);
+#pragma GCC unroll 14
+        for (int i = 0; i < pair * along; i++) {
+            int r = u - i % along;
+            if (r >= 0 && r % step == 0 && r / step < results)
+                sum[i] = fcv_fma(v[i / along], dy[r / step], sum[i]);
         }
-#pragma GCC unroll 7
-        for (int b = 0; b < along; b++) fcv_store(total + b * p->w_along, sum[b]);
-        return;
-    }
-    for (ptrdiff_t b = 0; b < p->along; b++) {
-        const real *const *from = x + b * p->dilation;
-        fcv sum = fcv_load(total + b * p->w_along);
-#pragma GCC unroll 7
-        for (int r = 0; r < results; r++)
-            sum = fcv_fma(depthwise_load(from[r * p->step] + at, part, whole), dy[r], sum);
-        fcv_store(total + b * p->w_along, sum);
     }
 }
 
+FC_INLINE void depthwise_dw_any_row(const fc_depthwise *p, const real *const *x, ptrdiff_t at,
+                                    fc_reach reach, const fcv *dy, real *total,
+                                    const int results, const int stride, const int whole)
+{
+    for (ptrdiff_t b = 0; b < p->along; b++, x += p->dilation, total += p->w_along) {
+        fcv sum = fcv_load(total), v;
+#pragma GCC unroll 7
+        for (int r = 0; r < results; r++) {
+            depthwise_read(&v, x[r * p->step] + at, reach, 1, stride, whole);
+            sum = fcv_fma(v, dy[r], sum);
+        }
+        fcv_store(total, sum);
+    }
+}
+
+/* Totals of taps along, `total`'s first one on. */
+FC_INLINE void depthwise_load_totals(fcv *sum, const fc_depthwise *p, const real *total,
+                                     const int pair, const int along)
+{
+#pragma GCC unroll 14
+    for (int i = 0; i < pair * along; i++)
+        sum[i] = fcv_load(total + i / along * p->w_across + i % along * p->w_along);
+}
+
+FC_INLINE void depthwise_store_totals(const fcv *sum, const fc_depthwise *p, real *total,
+                                      const int pair, const int along)
+{
+#pragma GCC unroll 14
+    for (int i = 0; i < pair * along; i++)
+        fcv_store(total + i / along * p->w_across + i % along * p->w_along, sum[i]);
+}
+
+/* `window`: the totals of all taps, if all lanes add to the same, and `across` not 0. */
 FC_INLINE void depthwise_dw_tile(const fc_depthwise *p, const real *const *x, const real *dy,
-                                 real *total, ptrdiff_t at, int n, const int results,
-                                 const int across, const int along, const int step,
-                                 const int whole)
+                                 real *total, ptrdiff_t at, int n, fcv *window,
+                                 const int results, const int across, const int along,
+                                 const int step, const int stride, const int whole)
 {
     fcv grad[DEPTHWISE_RESULTS];
 #pragma GCC unroll 7
     for (int r = 0; r < results; r++)
         grad[r] = depthwise_weight(dy + r * p->y_step + at, n, 1);
     const ptrdiff_t taps = across ? across : p->across;
+    const int pair = across ? stride : 1;
 #pragma GCC unroll 3
-    for (ptrdiff_t a = 0; a < taps; a++)
-        depthwise_dw_row(p, x + a * p->x_across, grad, total + a * p->w_across + at * p->w_lane,
-                         at + p->offset[a], n, results, along, step, whole);
+    for (ptrdiff_t a = 0; a < taps; a += pair) {
+        const real *const *from = x + a * p->x_across;
+        const ptrdiff_t column = at * stride + p->offset[a];
+        const fc_reach reach = depthwise_reach(p, column, n, stride, whole);
+        const int here = a + pair > taps ? 1 : pair;
+        real *to = total + a * p->w_across + at * p->w_lane;
+        fcv sum[2 * DEPTHWISE_ALONG];
+        if (!along) {
+            depthwise_dw_any_row(p, from, column, reach, grad, to, results, stride, whole);
+        } else if (window) {
+            depthwise_dw_row(from, column, reach, grad, window + a * along, results, here, along,
+                             step, stride, whole);
+        } else {
+            depthwise_load_totals(sum, p, to, here, along);
+            depthwise_dw_row(from, column, reach, grad, sum, results, here, along, step, stride,
+                             whole);
+            depthwise_store_totals(sum, p, to, here, along);
+        }
+    }
 }
 
 FC_INLINE void depthwise_dw_lanes(const fc_depthwise *p, const real *const *x,
-                                  const real *dy, real *total, const int results,
-                                  const int across, const int along, const int step)
+                                  const real *dy, real *total, fcv *window, const int results,
+                                  const int across, const int along, const int step,
+                                  const int stride)
 {
     for (ptrdiff_t at = 0; at < p->lanes; at += FC_LEN) {
         int n = p->lanes - at < FC_LEN ? (int)(p->lanes - at) : FC_LEN;
-        if (n == FC_LEN && depthwise_inside(p, at))
-            depthwise_dw_tile(p, x, dy, total, at, FC_LEN, results, across, along, step, 1);
+        if (!(window && FC_MASKED) && n == FC_LEN && depthwise_inside(p, at, stride))
+            depthwise_dw_tile(p, x, dy, total, at, FC_LEN, window, results, across, along, step,
+                              stride, 1);
         else
-            depthwise_dw_tile(p, x, dy, total, at, n, results, across, along, step, 0);
+            depthwise_dw_tile(p, x, dy, total, at, n, window, results, across, along, step,
+                              stride, 0);
     }
 }
 
 /* Only results that exist: what lies beside them, times 0, might be NaN. */
 FC_INLINE void depthwise_dw_tiles(const fc_depthwise *p, const real *const *x, const real *dy,
                                   real *total, const int across, const int along,
-                                  const int step)
+                                  const int step, const int stride, const int by_lane)
 {
+    fcv totals[3 * DEPTHWISE_ALONG];
+    fcv *window = across && !by_lane ? totals : 0;
     ptrdiff_t r = 0;
+    if (window)
+#pragma GCC unroll 3
+        for (int a = 0; a < across; a++)
+            depthwise_load_totals(totals + a * along, p, total + a * p->w_across, 1, along);
     for (; r + DEPTHWISE_RESULTS <= p->results; r += DEPTHWISE_RESULTS)
-        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total,
-                           DEPTHWISE_RESULTS, across, along, step);
+        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, window,
+                           DEPTHWISE_RESULTS, across, along, step, stride);
     for (; r < p->results; r++)
-        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, 1, 0, 0, 0);
+        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, window, 1, across,
+                           along, step, stride);
+    if (window)
+#pragma GCC unroll 3
+        for (int a = 0; a < across; a++)
+            depthwise_store_totals(totals + a * along, p, total + a * p->w_across, 1, along);
 }
 
+/* As of y: a window of 3 × 3 for either kind of lanes, others for both. */
 static void depthwise_dw(const fc_depthwise *p, const void *const *rows, const void *dy,
                          void *total)
 {
     const real *const *x = (const real *const *)rows;
-    if (depthwise_is(p, 3, 3, 1)) depthwise_dw_tiles(p, x, dy, total, 3, 3, 1);
-    else if (depthwise_is(p, 3, 3, 2)) depthwise_dw_tiles(p, x, dy, total, 3, 3, 2);
-    else if (depthwise_is(p, 0, 5, 1)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 1);
-    else if (depthwise_is(p, 0, 5, 2)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 2);
-    else if (depthwise_is(p, 0, 7, 1)) depthwise_dw_tiles(p, x, dy, total, 0, 7, 1);
-    else depthwise_dw_tiles(p, x, dy, total, 0, 0, 0);
+    if (p->lane_step == 2) {
+        if (depthwise_is(p, 3, 3, 2)) depthwise_dw_tiles(p, x, dy, total, 3, 3, 2, 2, 0);
+        else if (depthwise_is(p, 0, 5, 2)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 2, 2, 0);
+        else depthwise_dw_tiles(p, x, dy, total, 0, 0, 0, 2, 0);
+    } else if (depthwise_is(p, 3, 3, 1)) {
+        if (p->w_lane) depthwise_dw_tiles(p, x, dy, total, 3, 3, 1, 1, 1);
+        else depthwise_dw_tiles(p, x, dy, total, 3, 3, 1, 1, 0);
+    } else if (depthwise_is(p, 3, 3, 2)) {
+        if (p->w_lane) depthwise_dw_tiles(p, x, dy, total, 3, 3, 2, 1, 1);
+        else depthwise_dw_tiles(p, x, dy, total, 3, 3, 2, 1, 0);
+    } else if (depthwise_is(p, 0, 5, 1)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 1, 1, 1);
+    else if (depthwise_is(p, 0, 5, 2)) depthwise_dw_tiles(p, x, dy, total, 0, 5, 2, 1, 1);
+    else if (depthwise_is(p, 0, 7, 1)) depthwise_dw_tiles(p, x, dy, total, 0, 7, 1, 1, 1);
+    else depthwise_dw_tiles(p, x, dy, total, 0, 0, 0, 1, 1);
 }
 
 /* Vectors i and i + LEN/2, zipped and halved, log2(LEN) times: lane i is the sum of vector i. */

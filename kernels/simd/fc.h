@@ -39,13 +39,14 @@ typedef struct {
 } fc_product;
 
 /* y[r·y_step + l] = Σ over sources s and taps a, b of
- *     x[s·x_source + a·x_across + r·step + b·dilation][offset[a] + l]
+ *     x[s·x_source + a·x_across + r·step + b·dilation][offset[a] + l·lane_step]
  *     · w[s·w_source + a·w_across + b·w_along + l·w_lane]
  * for results r and lanes l; to it comes bias[l·w_lane]; then max(·, 0) with relu.
  * x are pointers, as many as whole tiles of `depthwise_results` results name, to rows of
  * which [low, high) may be read; beside that is padding: zeros. */
 typedef struct {
     ptrdiff_t sources, across, along, step, dilation, results, lanes;
+    ptrdiff_t lane_step; /* 1; or 2, which needs rows along the tile and w_lane 0 */
     ptrdiff_t x_source, x_across, low, high;
     const ptrdiff_t *offset; /* [across], from least_offset to most_offset */
     ptrdiff_t least_offset, most_offset;

@@ -7,6 +7,7 @@
 
 #define FC_ROWS 6 /* × 2 vectors: 12 sums, 2 columns and 1 row fill 15 of 16 registers */
 #define FC_VECS 2
+#define FC_MASKED 0
 
 #if FC_F64
 

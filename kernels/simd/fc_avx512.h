@@ -4,6 +4,7 @@
 
 #define FC_ROWS 8 /* × 3 vectors: 24 sums, 3 columns; rows are broadcast from memory */
 #define FC_VECS 3
+#define FC_MASKED 1
 
 #if FC_F64
 

@@ -4,6 +4,7 @@
 
 #define FC_ROWS 8 /* × 2 vectors: 16 sums, 2 columns and 8 rows of 32 registers */
 #define FC_VECS 2
+#define FC_MASKED 0
 
 #if FC_F64
 

@@ -27,6 +27,7 @@ typedef int fcm;
 #define FC_LEN 1
 #define FC_ROWS 4
 #define FC_VECS 3
+#define FC_MASKED 0
 
 FC_INLINE fcv fcv_zero(void) { return 0; }
 FC_INLINE fcv fcv_set1(real a) { return a; }

@@ -4,6 +4,7 @@
 
 #define FC_ROWS 6
 #define FC_VECS 2
+#define FC_MASKED 0
 
 #if FC_F64
 
