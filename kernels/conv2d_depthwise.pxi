@@ -42,7 +42,8 @@ cdef struct Depthwise:
     View *bias
     Hull h, w
     bint by_channel
-    bint direct                 # results of a row are neighbours
+    bint direct                 # results of a row are neighbours, or
+    bint paired                 # two phases' are, by turns
     bint in_place               # by column: source rows are used where they lie
     # a task: a band of rows × columns of results, of one image and a block of groups
     Py_ssize_t rows, columns, row_bands, column_bands, block, blocks
@@ -111,14 +112,16 @@ cdef inline Py_ssize_t plane_pixels(Walk *k, View *result) noexcept nogil:
 
 
 cdef bint transposing_pays(Depthwise *p, View *result) noexcept nogil:
-    """Small planes, in which columns fill few lanes, or every second one is read."""
+    """Small planes, in which columns fill few lanes, or every third one is read."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t lanes = k.tiles.lanes
-    cdef bint strided = p.w.step > 1 or p.w.phases > 1
+    cdef Py_ssize_t lanes = k.tiles.lanes, narrow = lanes
+    if p.w.step > 2 or p.w.phases > 2:
+        narrow = 3 * lanes
+    elif p.w.phases == 2:
+        narrow = most(lanes, 16)    # AVX2, 512 channels of 14², dx: 40 us, in pairs 52
     if p.h.phase[0].out_step != p.h.phases or p.w.phase[0].out_step != p.w.phases:
         return False            # one phase of many: it does not write whole planes
-    return (k.cin * k.cout == 1 and k.groups >= lanes
-            and 2 * p.w.results < (3 * lanes if strided else lanes)
+    return (k.cin * k.cout == 1 and k.groups >= lanes and 2 * p.w.results < narrow
             and plane_pixels(k, result) * lanes * k.item <= BLOCK_BYTES)
 
 
@@ -128,7 +131,11 @@ cdef void find_places(Depthwise *p, View *source, View *result) noexcept nogil:
     if last and transposing_pays(p, result) and source.step[3] * p.walk.item % SET_BYTES == 0:
         last = False        # copied all the same: its pixels would meet in one set of L1
     p.by_channel = last or transposing_pays(p, result)
-    p.direct = last or (not p.by_channel and p.w.phase[0].out_step * result.step[3] == 1)
+    p.paired = (not p.by_channel and result.step[3] == 1 and p.w.phases == 2
+                and p.w.phase[0].out_step == 2)
+    p.direct = last or p.paired or (
+        not p.by_channel and p.w.phase[0].out_step * result.step[3] == 1
+    )
     p.in_place = last or (not p.by_channel and p.w.step <= 2 and source.step[3] == 1)
     p.sizes[0], p.sizes[1] = p.walk.h.size_in * p.walk.w.size_in, result.size[2] * result.size[3]
 
@@ -450,7 +457,9 @@ cdef void by_column_task(void *context, Py_ssize_t task, void *scratch) noexcept
                 call.q.w = f.w.at + (group * f.group_step + m * f.out_step + call.w) * k.item
                 if p.bias != NULL:
                     call.q.bias = p.bias.at + channel * p.bias.step[0] * k.item
-                if call.q.results > 0 and call.q.lanes > 0:
+                if p.paired and i % 2 == 1:
+                    call_pair(p, &b, call - 1, y, <char *>scratch + p.at_table)
+                elif not p.paired and call.q.results > 0 and call.q.lanes > 0:
                     k.tiles.depthwise(
                         &call.q, <const void **>(<char *>scratch + p.at_table) + call.entry,
                         y + call.y * k.item,
@@ -458,6 +467,18 @@ cdef void by_column_task(void *context, Py_ssize_t task, void *scratch) noexcept
                 if not p.direct and (i + 1) % p.w.phases == 0 and call.q.results > 0:
                     scatter_rows(p, &b, channel, &p.h.phase[i // p.w.phases], call.q.results,
                                  <char *>scratch + p.at_sums)
+
+
+cdef void call_pair(Depthwise *p, Rectangle *b, PhaseCall *call, char *y,
+                    char *table) noexcept nogil:
+    """Two phases of the columns, of the same rows."""
+    cdef Py_ssize_t even = 0 if p.w.phase[0].out_first == 0 else 1
+    cdef Py_ssize_t columns = p.w.phase[0].size_out + p.w.phase[1].size_out - 2 * b.column
+    columns = least(columns, 2 * b.columns)
+    if call.q.results > 0 and columns > 0:
+        p.walk.tiles.depthwise_pair(&call[even].q, &call[1 - even].q, columns,
+                                    <const void **>table + call.entry,
+                                    y + call[even].y * p.walk.item)
 
 
 cdef void set_calls(Depthwise *p, Rectangle *b, PhaseCall *call) noexcept nogil:
@@ -487,7 +508,7 @@ cdef void set_calls(Depthwise *p, Rectangle *b, PhaseCall *call) noexcept nogil:
             if p.direct:
                 call.q.y_step = h.out_step * k.result.step[2]
                 call.y = ((h.out_first + b.row * h.out_step) * k.result.step[2]
-                          + (w.out_first + b.column) * k.result.step[3])
+                          + (w.out_first + b.column * w.out_step) * k.result.step[3])
             taps += w.taps
             call += 1
 
@@ -503,20 +524,10 @@ cdef inline void set_offsets(fc_depthwise *q, const Py_ssize_t *offset) noexcept
 
 cdef void scatter_rows(Depthwise *p, Rectangle *b, Py_ssize_t channel, TapAxis *h, Py_ssize_t rows,
                        char *sums) noexcept nogil:
-    """Rows by phase of the column to where they belong; of two phases at once."""
+    """Rows by phase of the column to where they belong."""
     cdef Walk *k = p.walk
-    cdef Py_ssize_t c, columns, even, row = h.out_first + b.row * h.out_step
-    cdef Py_ssize_t row_step = h.out_step * k.result.step[2]
-    cdef size_t size = p.rows * p.columns * k.item
+    cdef Py_ssize_t c, columns, row = h.out_first + b.row * h.out_step
     cdef TapAxis *w = p.w.phase
-    if p.w.phases == 2 and w.out_step == 2 and k.result.step[3] == 1:
-        even = w[1].out_first == 0
-        columns = least(2 * b.columns, w[0].size_out + w[1].size_out - 2 * b.column)
-        k.tiles.join_columns(
-            rows, columns, at_pixel(k, &k.result, b.image, channel, row, 2 * b.column), row_step,
-            sums + even * size, sums + (1 - even) * size, p.columns,
-        )
-        return
     for c in range(p.w.phases):
         columns = least(b.columns, w[c].size_out - b.column)
         if columns > 0:
@@ -524,8 +535,8 @@ cdef void scatter_rows(Depthwise *p, Rectangle *b, Py_ssize_t channel, TapAxis *
                 rows, columns,
                 at_pixel(k, &k.result, b.image, channel, row,
                          w[c].out_first + b.column * w[c].out_step),
-                row_step, w[c].out_step * k.result.step[3],
-                sums + c * size, p.columns, 1,
+                h.out_step * k.result.step[2], w[c].out_step * k.result.step[3],
+                sums + c * p.rows * p.columns * k.item, p.columns, 1,
             )
 
 

@@ -77,14 +77,14 @@ cdef extern from "simd/fc.h" nogil:
                   Py_ssize_t y_column, const void *x, Py_ssize_t x_row,
                   Py_ssize_t x_column) noexcept nogil
         void depthwise(const fc_depthwise *p, const void **x, void *y) noexcept nogil
+        void depthwise_pair(const fc_depthwise *even, const fc_depthwise *odd, Py_ssize_t columns,
+                            const void **x, void *y) noexcept nogil
         void depthwise_dw(const fc_depthwise *p, const void **x, const void *dy,
                           void *total) noexcept nogil
         void lane_sums(Py_ssize_t count, void *y, const void *x) noexcept nogil
         void split_columns(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step,
                            Py_ssize_t first, void *y, Py_ssize_t y_row, Py_ssize_t y_phase,
                            const void *x, Py_ssize_t x_row, Py_ssize_t x_column) noexcept nogil
-        void join_columns(Py_ssize_t rows, Py_ssize_t columns, void *y, Py_ssize_t y_row,
-                          const void *even, const void *odd, Py_ssize_t x_row) noexcept nogil
         void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index) noexcept nogil
         void mean_windows(const fc_windows *p, const void *x, void *y) noexcept nogil
         void add(Py_ssize_t rows, Py_ssize_t lanes, void *y, Py_ssize_t y_row,

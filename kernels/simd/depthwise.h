@@ -133,13 +133,13 @@ FC_INLINE void depthwise_write(real *y, ptrdiff_t y_step, const fcv *sum, int re
 }
 
 /* `window`: the weights of all taps, if they are the same for all lanes, and `across` not 0. */
-FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real *y, int results,
-                              ptrdiff_t at, int n, const fcv *window, const int across,
-                              const int along, const int step, const int stride,
-                              const int by_lane, const int whole)
+FC_INLINE void depthwise_tile(fcv *sum, const fc_depthwise *p, const real *const *x, ptrdiff_t at,
+                              int n, const fcv *window, const int across, const int along,
+                              const int step, const int stride, const int by_lane,
+                              const int whole)
 {
     const ptrdiff_t lane = by_lane ? at : 0;
-    fcv sum[DEPTHWISE_RESULTS], first = fcv_zero();
+    fcv first = fcv_zero();
     if (p->bias) first = depthwise_weight((const real *)p->bias + lane, n, by_lane);
 #pragma GCC unroll 7
     for (int r = 0; r < DEPTHWISE_RESULTS; r++) sum[r] = first;
@@ -166,7 +166,6 @@ FC_INLINE void depthwise_tile(const fc_depthwise *p, const real *const *x, real 
 #pragma GCC unroll 7
         for (int r = 0; r < DEPTHWISE_RESULTS; r++)
             sum[r] = fcv_max(fcv_zero(), sum[r]); /* NaN stays NaN */
-    depthwise_write(y + at, p->y_step, sum, results, n);
 }
 
 /* The last vector, where it would reach beyond x, overlaps the one before it: its lanes get
@@ -189,18 +188,24 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
         int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
         for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
             ptrdiff_t left = p->lanes - first, at = left < n ? p->lanes - n : first;
-            if (!by_lane && FC_MASKED)
-                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, window, across,
-                               along, step, stride, 0, 0);
-            else if (!by_lane && depthwise_inside(p, first, stride))
-                depthwise_tile(p, x, y, results, first, left < n ? (int)left : n, window, across,
-                               along, step, stride, 0, 1);
-            else if (n == FC_LEN && depthwise_inside(p, at, stride))
-                depthwise_tile(p, x, y, results, at, FC_LEN, window, across, along, step, stride,
-                               by_lane, 1);
-            else
-                depthwise_tile(p, x, y, results, at, n, window, across, along, step, stride,
-                               by_lane, 0);
+            int here = left < n ? (int)left : n;
+            fcv sum[DEPTHWISE_RESULTS];
+            if (!by_lane && FC_MASKED) {
+                depthwise_tile(sum, p, x, at = first, here, window, across, along, step, stride,
+                               0, 0);
+            } else if (!by_lane && depthwise_inside(p, first, stride)) {
+                depthwise_tile(sum, p, x, at = first, here, window, across, along, step, stride,
+                               0, 1);
+            } else {
+                here = n;
+                if (n == FC_LEN && depthwise_inside(p, at, stride))
+                    depthwise_tile(sum, p, x, at, n, window, across, along, step, stride, by_lane,
+                                   1);
+                else
+                    depthwise_tile(sum, p, x, at, n, window, across, along, step, stride, by_lane,
+                                   0);
+            }
+            depthwise_write(y + at, p->y_step, sum, results, here);
         }
         x += DEPTHWISE_RESULTS * p->step;
         y += DEPTHWISE_RESULTS * p->y_step;
@@ -245,6 +250,51 @@ static void depthwise(const fc_depthwise *p, const void *const *x, void *y)
     if (p->lane_step == 2) depthwise_strided(p, (const real *const *)x, y);
     else if (p->w_lane) depthwise_windows(p, (const real *const *)x, y, 1);
     else depthwise_windows(p, (const real *const *)x, y, 0);
+}
+
+/* Results of two phases, by turns: row r of y is even[0], odd[0], even[1] … */
+FC_INLINE void depthwise_zip(real *y, ptrdiff_t y_step, const fcv *even, const fcv *odd,
+                             int results, ptrdiff_t columns)
+{
+#pragma GCC unroll 7
+    for (int r = 0; r < DEPTHWISE_RESULTS; r++, y += y_step)
+        if (r < results) {
+            depthwise_store(y, fcv_zip_low(even[r], odd[r]), columns);
+            depthwise_store(y + FC_LEN, fcv_zip_high(even[r], odd[r]), columns - FC_LEN);
+        }
+}
+
+FC_INLINE void depthwise_pairs(const fc_depthwise *p, const fc_depthwise *q, ptrdiff_t columns,
+                               const real *const *x, real *y, const int along)
+{
+    for (ptrdiff_t r = 0; r < p->results; r += DEPTHWISE_RESULTS) {
+        ptrdiff_t left = p->results - r;
+        int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
+        for (ptrdiff_t at = 0; 2 * at < columns; at += FC_LEN) {
+            int n = depthwise_clamp((columns + 1) / 2 - at, FC_LEN);
+            fcv even[DEPTHWISE_RESULTS], odd[DEPTHWISE_RESULTS];
+            if (!FC_MASKED && depthwise_inside(p, at, 1) && depthwise_inside(q, at, 1)) {
+                depthwise_tile(even, p, x, at, n, 0, 0, along, 1, 1, 0, 1);
+                depthwise_tile(odd, q, x, at, n, 0, 0, along, 1, 1, 0, 1);
+            } else {
+                depthwise_tile(even, p, x, at, n, 0, 0, along, 1, 1, 0, 0);
+                depthwise_tile(odd, q, x, at, n, 0, 0, along, 1, 1, 0, 0);
+            }
+            depthwise_zip(y + 2 * at, p->y_step, even, odd, results, columns - 2 * at);
+        }
+        x += DEPTHWISE_RESULTS * p->step;
+        y += DEPTHWISE_RESULTS * p->y_step;
+    }
+}
+
+static void depthwise_pair(const fc_depthwise *even, const fc_depthwise *odd, ptrdiff_t columns,
+                           const void *const *rows, void *y)
+{
+    const real *const *x = (const real *const *)rows;
+    if (depthwise_is(even, 0, 1, 1)) depthwise_pairs(even, odd, columns, x, y, 1);
+    else if (depthwise_is(even, 0, 2, 1)) depthwise_pairs(even, odd, columns, x, y, 2);
+    else if (depthwise_is(even, 0, 3, 1)) depthwise_pairs(even, odd, columns, x, y, 3);
+    else depthwise_pairs(even, odd, columns, x, y, 0);
 }
 
 /* ---- dw: the totals of a window's taps, a vector each, over results and lanes ---- */
@@ -415,47 +465,6 @@ static void lane_sums(ptrdiff_t count, void *y, const void *x)
     }
 }
 
-/* ---- rows under a stride: every second column apart, and together again ---- */
-
-FC_INLINE void copy_row(ptrdiff_t n, real *y, const real *x)
-{
-    ptrdiff_t i = 0;
-    if (n >= FC_LEN) {
-        for (; i + FC_LEN <= n; i += FC_LEN) fcv_store(y + i, fcv_load(x + i));
-        if (i < n) fcv_store(y + n - FC_LEN, fcv_load(x + n - FC_LEN));
-    } else if (n > 0) {
-        fcv_store_tail(y, fcv_load_tail(x, (int)n), (int)n);
-    }
-}
-
-FC_INLINE void split_row(ptrdiff_t n, real *even, real *odd, const real *x)
-{
-    for (; n >= 2 * FC_LEN; n -= 2 * FC_LEN, x += 2 * FC_LEN, even += FC_LEN, odd += FC_LEN) {
-        fcv low = fcv_load(x), high = fcv_load(x + FC_LEN);
-        fcv_store(even, fcv_even(low, high));
-        fcv_store(odd, fcv_odd(low, high));
-    }
-    if (n == 0) return;
-    fcv low = fcv_load_part(x, 0, depthwise_clamp(n, FC_LEN));
-    fcv high = fcv_load_part(x + FC_LEN, 0, depthwise_clamp(n - FC_LEN, FC_LEN));
-    depthwise_store(even, fcv_even(low, high), (n + 1) / 2);
-    depthwise_store(odd, fcv_odd(low, high), n / 2);
-}
-
-FC_INLINE void join_row(ptrdiff_t n, real *y, const real *even, const real *odd)
-{
-    for (; n >= 2 * FC_LEN; n -= 2 * FC_LEN, y += 2 * FC_LEN, even += FC_LEN, odd += FC_LEN) {
-        fcv low = fcv_load(even), high = fcv_load(odd);
-        fcv_store(y, fcv_zip_low(low, high));
-        fcv_store(y + FC_LEN, fcv_zip_high(low, high));
-    }
-    if (n == 0) return;
-    fcv low = fcv_load_part(even, 0, (int)(n + 1) / 2);
-    fcv high = fcv_load_part(odd, 0, (int)n / 2);
-    depthwise_store(y, fcv_zip_low(low, high), n);
-    depthwise_store(y + FC_LEN, fcv_zip_high(low, high), n - FC_LEN);
-}
-
 /* Column c of x goes to place first + c of a row whose every step-th place is kept together:
  * place v is y[v % step · y_phase + v / step]. */
 static void split_columns(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step, ptrdiff_t first,
@@ -465,26 +474,10 @@ static void split_columns(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step, ptr
     real *to = y;
     const real *from = x;
     for (ptrdiff_t r = 0; r < rows; r++, to += y_row, from += x_row) {
-        if (step == 1 && x_column == 1) {
-            copy_row(columns, to + first, from);
-        } else if (step == 2 && x_column == 1) {
-            split_row(columns, to + first % 2 * y_phase + first / 2,
-                      to + (first + 1) % 2 * y_phase + (first + 1) / 2, from);
-        } else {
-            ptrdiff_t phase = first % step, at = first / step;
-            for (ptrdiff_t c = 0; c < columns; c++) {
-                to[phase * y_phase + at] = from[c * x_column];
-                if (++phase == step) phase = 0, at++;
-            }
+        ptrdiff_t phase = first % step, at = first / step;
+        for (ptrdiff_t c = 0; c < columns; c++) {
+            to[phase * y_phase + at] = from[c * x_column];
+            if (++phase == step) phase = 0, at++;
         }
     }
-}
-
-/* y[r][2i] = even[r][i], y[r][2i + 1] = odd[r][i] */
-static void join_columns(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row,
-                         const void *even, const void *odd, ptrdiff_t x_row)
-{
-    for (ptrdiff_t r = 0; r < rows; r++)
-        join_row(columns, (real *)y + r * y_row, (const real *)even + r * x_row,
-                 (const real *)odd + r * x_row);
 }

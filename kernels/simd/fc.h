@@ -134,13 +134,13 @@ typedef struct {
     void (*copy)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row, ptrdiff_t y_column,
                  const void *x, ptrdiff_t x_row, ptrdiff_t x_column);
     void (*depthwise)(const fc_depthwise *p, const void *const *x, void *y);
+    void (*depthwise_pair)(const fc_depthwise *even, const fc_depthwise *odd, ptrdiff_t columns,
+                           const void *const *x, void *y);
     void (*depthwise_dw)(const fc_depthwise *p, const void *const *x, const void *dy, void *total);
     void (*lane_sums)(ptrdiff_t count, void *y, const void *x);
     void (*split_columns)(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step, ptrdiff_t first,
                           void *y, ptrdiff_t y_row, ptrdiff_t y_phase, const void *x,
                           ptrdiff_t x_row, ptrdiff_t x_column);
-    void (*join_columns)(ptrdiff_t rows, ptrdiff_t columns, void *y, ptrdiff_t y_row,
-                         const void *even, const void *odd, ptrdiff_t x_row);
     void (*max_windows)(const fc_windows *p, const void *x, void *y, int32_t *index);
     void (*mean_windows)(const fc_windows *p, const void *x, void *y);
     void (*add)(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdiff_t y_lane,
