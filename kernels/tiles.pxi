@@ -82,9 +82,6 @@ cdef extern from "simd/fc.h" nogil:
         void depthwise_dw(const fc_depthwise *p, const void **x, const void *dy,
                           void *total) noexcept nogil
         void lane_sums(Py_ssize_t count, void *y, const void *x) noexcept nogil
-        void split_columns(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t step,
-                           Py_ssize_t first, void *y, Py_ssize_t y_row, Py_ssize_t y_phase,
-                           const void *x, Py_ssize_t x_row, Py_ssize_t x_column) noexcept nogil
         void max_windows(const fc_windows *p, const void *x, void *y, int32_t *index) noexcept nogil
         void mean_windows(const fc_windows *p, const void *x, void *y) noexcept nogil
         void add(Py_ssize_t rows, Py_ssize_t lanes, void *y, Py_ssize_t y_row,

@@ -138,9 +138,6 @@ typedef struct {
                            const void *const *x, void *y);
     void (*depthwise_dw)(const fc_depthwise *p, const void *const *x, const void *dy, void *total);
     void (*lane_sums)(ptrdiff_t count, void *y, const void *x);
-    void (*split_columns)(ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step, ptrdiff_t first,
-                          void *y, ptrdiff_t y_row, ptrdiff_t y_phase, const void *x,
-                          ptrdiff_t x_row, ptrdiff_t x_column);
     void (*max_windows)(const fc_windows *p, const void *x, void *y, int32_t *index);
     void (*mean_windows)(const fc_windows *p, const void *x, void *y);
     void (*add)(ptrdiff_t rows, ptrdiff_t lanes, void *y, ptrdiff_t y_row, ptrdiff_t y_lane,

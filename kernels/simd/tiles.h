@@ -39,7 +39,6 @@ const fc_tiles FC_NAME(FC_ISA, FC_TYPE) = {
     .depthwise_pair = depthwise_pair,
     .depthwise_dw = depthwise_dw,
     .lane_sums = lane_sums,
-    .split_columns = split_columns,
     .max_windows = max_windows,
     .mean_windows = mean_windows,
     .add = add,

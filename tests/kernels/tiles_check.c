@@ -167,15 +167,16 @@ static void check_far_copy(const fc_tiles *t, const fc_tiles *scalar, int rows, 
     free(x), free(y), free(want);
 }
 
-/* rows × lanes of x with `edge` columns of padding on either side, against the scalar one */
+/* rows × lanes of x with `edge` columns of padding on either side, against the scalar one;
+ * by column every one, or every second, is read (`apart`) */
 static void check_depthwise(const fc_tiles *t, const fc_tiles *scalar, int results, int lanes,
-                            int along, int step, int dilation, int by_lane)
+                            int along, int step, int dilation, int by_lane, int apart)
 {
     enum { ACROSS = 3 };
     int tile = t->depthwise_results, edge = by_lane ? 0 : 1;
     int rows = (results - 1) * step + (along - 1) * dilation + 1;
     int entries = ((results + tile - 1) / tile * tile - 1) * step + (along - 1) * dilation + 1;
-    int pitch = by_lane ? ACROSS * lanes : lanes + 2 - 2 * edge, taps = ACROSS * along;
+    int pitch = by_lane ? ACROSS * lanes : lanes * apart + 2 - 2 * edge, taps = ACROSS * along;
     int count = by_lane ? (lanes + t->lanes - 1) / t->lanes * t->lanes : t->lanes;
     ptrdiff_t offset[ACROSS] = {0, by_lane ? lanes : 1, by_lane ? 2 * lanes : 2}, i, u;
     char *x = numbers(rows * pitch, t->item), *w = numbers(taps * lanes, t->item);
@@ -191,7 +192,7 @@ static void check_depthwise(const fc_tiles *t, const fc_tiles *scalar, int resul
                       .dilation = dilation, .results = results, .lanes = lanes, .low = edge,
                       .high = pitch + edge, .offset = offset, .most_offset = offset[2], .w = w,
                       .w_across = lanes, .w_along = ACROSS * lanes, .w_lane = by_lane,
-                      .bias = bias, .y_step = lanes, .relu = step == 1};
+                      .lane_step = apart, .bias = bias, .y_step = lanes, .relu = step == 1};
     t->depthwise(&p, table, y);
     scalar->depthwise(&p, table, want);
     expect(t, "depthwise", y, want, results * lanes, 0);
@@ -212,19 +213,38 @@ static void check_depthwise(const fc_tiles *t, const fc_tiles *scalar, int resul
     free(wanted), free(scalar_total), free(table);
 }
 
-static void check_columns(const fc_tiles *t, const fc_tiles *scalar, int columns, int step)
+/* Two phases at once, of 2 and 1 taps across, against one after the other */
+static void check_pair(const fc_tiles *t, const fc_tiles *scalar, int results, int columns,
+                       int along)
 {
-    ptrdiff_t phase = columns / step + 2, n = 2 * step * phase;
-    char *x = numbers(2 * columns, t->item), *y = numbers(n, t->item);
-    char *want = copy_of(y, n * t->item);
-    t->split_columns(2, columns, step, 1, y, step * phase, phase, x, columns, 1);
-    scalar->split_columns(2, columns, step, 1, want, step * phase, phase, x, columns, 1);
-    expect(t, "split_columns", y, want, n, 0);
-    char *even = numbers((columns + 1) / 2, t->item), *odd = numbers(columns / 2, t->item);
-    t->join_columns(1, columns, x, columns, even, odd, columns);
-    for (int c = 0; c < columns; c++)
-        expect(t, "join_columns", x + c * t->item, (c % 2 ? odd : even) + c / 2 * t->item, 1, 0);
-    free(x), free(y), free(want), free(even), free(odd);
+    int n = (columns + 1) / 2, tile = t->depthwise_results, taps = 2 * along, i, r;
+    int rows = results + along - 1, entries = (results + tile - 1) / tile * tile + along - 1;
+    ptrdiff_t offset[2] = {0, 1};
+    char *x = numbers(rows * (n + 1), t->item), *w = numbers(2 * taps, t->item);
+    char *y = numbers(results * columns, t->item), *want = copy_of(y, results * columns * t->item);
+    char *apart = numbers(results * n, t->item);
+    const void **table = malloc((size_t)entries * sizeof(void *));
+    for (i = 0; i < entries; i++) table[i] = x + (i < rows ? i : 0) * (n + 1) * t->item;
+    for (i = 0; i < 2; i++) {
+        fc_depthwise p = {.sources = 1, .across = 2 - i, .along = along, .step = 1, .dilation = 1,
+                          .results = results, .lanes = i ? columns / 2 : n, .lane_step = 1,
+                          .high = n + 1, .offset = offset, .most_offset = 1 - i,
+                          .w = w + i * taps * t->item, .w_across = along, .w_along = 1,
+                          .y_step = n};
+        scalar->depthwise(&p, table, apart);
+        for (r = 0; r < results; r++)
+            scalar->copy(1, p.lanes, want + (r * columns + i) * t->item, 0, 2,
+                         apart + r * n * t->item, 0, 1);
+    }
+    fc_depthwise even = {.sources = 1, .across = 2, .along = along, .step = 1, .dilation = 1,
+                         .results = results, .lanes = n, .lane_step = 1, .high = n + 1,
+                         .offset = offset, .most_offset = 1, .w = w, .w_across = along,
+                         .w_along = 1, .y_step = columns};
+    fc_depthwise odd = even;
+    odd.across = 1, odd.lanes = columns / 2, odd.most_offset = 0, odd.w = w + taps * t->item;
+    t->depthwise_pair(&even, &odd, columns, table, y);
+    expect(t, "depthwise_pair", y, want, results * columns, 0);
+    free(x), free(w), free(y), free(want), free(apart), free(table);
 }
 
 static void check_even(const fc_tiles *t, int columns)
@@ -603,11 +623,11 @@ int main(void)
             for (int step = 1; step < 4; step++) check_windows(t, scalar, lanes, step);
             for (int kind = 0; kind < 4; kind++)
                 check_twos(t, scalar, lanes, 2 + (kind & 1), kind & 2);
-            for (int step = 1; step < 4; step++) check_columns(t, scalar, lanes, step);
+            for (int along = 1; along < 5; along++) check_pair(t, scalar, lanes % 9 + 1, lanes, along);
             for (int along = 1; along < 8; along++)
-                for (int kind = 0; kind < 8; kind++)
+                for (int kind = 0; kind < 12; kind++)
                     check_depthwise(t, scalar, lanes % 9 + 1, lanes, along, 1 + (kind & 1),
-                                    1 + (kind >> 1 & 1), kind >> 2);
+                                    1 + (kind >> 1 & 1), kind >> 2 == 1, 1 + (kind >> 3));
             check_sums(t, scalar, lanes);
             check_add_at(t, scalar, lanes);
             check_elementwise(t, scalar, lanes);
