@@ -317,6 +317,21 @@ def test_random_numbers_are_as_accurate_as_the_reference(way, dtype):
         np.testing.assert_allclose(got, want, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("size", [8, 34])
+@every_way("conv2d_dw")
+def test_dw_of_pixels_that_no_window_reads(way, size, dtype):
+    """Times no gradient, or times 0, NaN would still be NaN."""
+    if way.impl.algorithm == "winograd":
+        pytest.skip("winograd spreads NaN over a tile")
+    dims = ConvDims.parse(f"n2c18h{size}w{size}_k18r3x3_s2x2_p0x0_d1x1_g18")
+    x, dy = integers(0, dims.x_shape, dtype), integers(1, dims.y_shape, dtype)
+    got, want = poisoned(dims.w_shape, dtype), poisoned(dims.w_shape, np.float64)
+    reference("conv2d_dw")(dy.astype("f8"), x.astype("f8"), want, dims)
+    x[:, :, -1], x[:, :, :, -1] = np.nan, np.nan
+    way.run(dy, x, got, dims)
+    np.testing.assert_array_equal(got, want)
+
+
 @every_way("conv2d")
 def test_relu_keeps_nan(way, dtype):
     x = integers(0, (1, 3, 4, 4), dtype)
