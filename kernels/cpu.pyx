@@ -13,7 +13,8 @@ from numpy import ndarray
 include "tiles.pxi"
 
 __all__ = [
-    "Steps", "available_isas", "current_isa", "run_words", "use_isa", "vector_bytes", "workers",
+    "Steps", "WIDE_FMA", "available_isas", "current_isa", "run_words", "use_isa", "vector_bytes",
+    "workers",
 ]
 
 cdef enum:
@@ -166,3 +167,6 @@ def _chosen(limit):
 _runtime.parallel = fc_parallel
 _runtime.take, _runtime.give = fc_take, fc_give
 use_isa(_chosen(os.environ.get("FASTCONV_MAX_ISA", "")))
+
+# Whether a cycle holds two FMAs of 512 bits, in the instruction set of the start
+WIDE_FMA = current_isa() == "avx512" and not fc_halves_avx512()

@@ -113,6 +113,7 @@ cdef extern from "simd/fc.h" nogil:
         void limit_norm(Py_ssize_t n, void *w, double most) noexcept nogil
 
     int fc_find_tiles(const fc_tiles **found, int most)
+    int fc_halves_avx512()
 
 
 cdef extern from "threads.h" nogil:

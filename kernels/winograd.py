@@ -4,7 +4,8 @@ F(m, r) computes m × m results of an r × r kernel from n × n products, n = m 
 tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
 F(4) and F(6) need 576, F(5) 441.  So the choice is by an estimate of the cost, in vector
-operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s).
+operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s), and the estimate
+knows whether the processor multiplies faster than it transforms.
 
 The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
 That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
@@ -14,6 +15,7 @@ cost more than the products.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from .dims import ConvDims
 
@@ -45,14 +47,38 @@ _MOST_STRIDE = 4
 _VECTOR = 16
 # The direct product runs this much longer than its FMAs.
 _DIRECT = 1.1
-# Under a stride (19 problems on a Xeon, whose two FMAs a cycle make transforms weigh more): of a
-# transform; the channels whose products take as long as a block of them does beside its own; and
-# how much fewer operations have to be, of y and dx, and of dw.
-_STRIDED, _SHALLOW, _GAIN, _DW_GAIN = 2.5, 12, 1.5, 1.1
-_BLOCK = 64
+# Under a stride, the channels whose products take as long as a block of them does beside its own.
+_SHALLOW, _BLOCK = 12, 64
+
+
+class _Strided(NamedTuple):
+    """How much a transform weighs, and how much fewer operations have to be."""
+
+    transform: float
+    gain: float
+    dw_gain: float
+
+
+_AT_ONE = _Strided(1.0, 1.0, 1.0)
+# 19 problems on a Xeon; 26 on a Zen 4, with AVX-512 and with AVX2: 7×7/2 of three channels makes
+# 0.96 of the direct algorithm's speed on the former, 1.6 and 1.5 times it on the latter.
+_WIDE_FMA, _NARROW_FMA = _Strided(2.5, 1.5, 1.1), _Strided(1.0, 1.3, 0.75)
+
 # Of dw, against a direct FMA (110 problems, AVX-512): a product, each of n × n sums for a channel
 # and a vector of filters, and each element of a tile that is transformed.
 _DW_PRODUCT, _DW_SUM, _DW_ELEMENT = 2.25, 23, 26
+
+
+def _weights(dims: ConvDims) -> _Strided:
+    if dims.stride == (1, 1):
+        return _AT_ONE
+    return _WIDE_FMA if _fma_is_wide() else _NARROW_FMA
+
+
+def _fma_is_wide() -> bool:
+    from .cpu import WIDE_FMA  # only who has the compiled kernels estimates them
+
+    return WIDE_FMA  # type: ignore[no-any-return]
 
 
 def why_not(dims: ConvDims, dtype: object = None) -> str | None:
@@ -151,14 +177,13 @@ def _dx_cost(dims: ConvDims, n: int) -> float:
 def _operations(dims: ConvDims, n: int, c: int, k: int, rows: int, columns: int) -> float:
     """Of c channels and k filters to so many results."""
     channels, filters, taps = -(-c // _VECTOR), -(-k // _VECTOR), _taps(dims)
-    data, results, of_filters = _DATA[n], _RESULTS[n], _FILTERS[taps][n]
-    shallow, weight, gain = 0, 1.0, 1.0
-    if dims.stride != (1, 1):
-        shallow, weight, gain = _SHALLOW * -(-c // _BLOCK), _STRIDED, _GAIN
-    transforms = weight * (data * channels + results * filters)
+    weight, gain, _ = _weights(dims)
+    shallow = 0 if dims.stride == (1, 1) else _SHALLOW * -(-c // _BLOCK)
+    transforms = weight * (_DATA[n] * channels + _RESULTS[n] * filters)
     tile = n * n * (c + shallow) * filters + transforms
+    of_filters = weight * _FILTERS[taps][n] * c * filters
     m = n + 1 - taps
-    return gain * (-(-rows // m) * -(-columns // m) * tile + weight * of_filters * c * filters)
+    return gain * (-(-rows // m) * -(-columns // m) * tile + of_filters)
 
 
 def _direct_cost(dims: ConvDims) -> float:
@@ -173,8 +198,8 @@ def _dw_cost(dims: ConvDims, n: int) -> float:
     m = n + 1 - _taps(dims)
     tiles = max(dims.n, 1) * -(-dims.out_h // m) * -(-dims.out_w // m)
     products, sums = _DW_PRODUCT * tiles * c * filters, _DW_SUM * c * filters
-    gain = 1.0 if dims.stride == (1, 1) else _DW_GAIN
-    return gain * n * n * (products + sums + _DW_ELEMENT * tiles * (-(-c // _VECTOR) + filters))
+    elements = _DW_ELEMENT * tiles * (-(-c // _VECTOR) + filters)
+    return _weights(dims).dw_gain * n * n * (products + sums + elements)
 
 
 def _direct_dw_cost(dims: ConvDims) -> float:

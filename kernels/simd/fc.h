@@ -167,5 +167,6 @@ typedef struct {
 /* What was built and this processor can run, best first: found[2i] for float, found[2i + 1]
  * for double.  Returns how many pairs, at most `most`. */
 int fc_find_tiles(const fc_tiles **found, int most);
+int fc_halves_avx512(void);
 
 #endif

@@ -1,4 +1,7 @@
 /* Which instruction sets were built and can run here. */
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include "fc.h"
 
 #define FC_DECLARE(isa) extern const fc_tiles fc_tiles_##isa##_f32, fc_tiles_##isa##_f64;
@@ -19,6 +22,19 @@ FC_DECLARE(neon)
             n++;                                        \
         }                                               \
     } while (0)
+
+/* Family 19h (Zen 4) does a vector of 512 bits in two halves; all others have whole units. */
+int fc_halves_avx512(void)
+{
+#if defined(__x86_64__)
+    unsigned a, b, c, d;
+    if (!__get_cpuid(0, &a, &b, &c, &d) || c != signature_AMD_ecx) return 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
+    return (a >> 8 & 0xf) + (a >> 20 & 0xff) == 0x19;
+#else
+    return 0;
+#endif
+}
 
 int fc_find_tiles(const fc_tiles **found, int most)
 {

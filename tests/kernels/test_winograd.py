@@ -303,6 +303,18 @@ def of(case):
     return ConvDims.parse(case)
 
 
+@pytest.fixture(params=[True, False], ids=["wide", "narrow"])
+def wide_fma(request, monkeypatch):
+    """The choice on either kind of processor."""
+    monkeypatch.setattr(winograd, "_fma_is_wide", lambda: request.param)
+    caches = (winograd.tile, winograd.dx_tile, winograd.dw_tile, registry._select)
+    for cache in caches:
+        cache.cache_clear()
+    yield request.param
+    for cache in caches:
+        cache.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("case", "n", "n_dw"),
     [
@@ -315,10 +327,11 @@ def of(case):
         ("n16c96h27w27_k256r5x5_s1x1_p2x2_d1x1_g1", 8, 8),
         ("n1c96h2w2_k256r5x5_s1x1_p2x2_d1x1_g1", 6, 8),
         ("n1c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1", 7, 8),
+        ("n1c3h227w227_k96r11x11_s4x4_p5x5_d1x1_g1", 8, 8),
         ("n1c3h224w224_k64r7x7_s2x2_p3x3_d1x1_g1", 8, 8),
     ],
 )
-def test_tiles_of_known_planes(case, n, n_dw):
+def test_tiles_of_known_planes(case, n, n_dw, wide_fma):
     assert winograd.tiles(of(case)) == TILES[taps(of(case))]
     assert winograd.dw_tiles(of(case)) == DW_TILES[taps(of(case))]
     assert winograd.tile(of(case)) == n
@@ -339,7 +352,7 @@ def test_tiles_of_known_planes(case, n, n_dw):
         ("n64c16h5w5_k120r5x5_s1x1_p0x0_d1x1_g1", *2 * ["transforms would cost more"]),
     ],
 )
-def test_where_it_loses(case, reason, reason_dw):
+def test_where_it_loses(case, reason, reason_dw, wide_fma):
     """It is not chosen, but it can be asked for."""
     dims, f4 = of(case), np.dtype("f4")
     for verb in VERBS:
@@ -354,18 +367,20 @@ def test_where_it_loses(case, reason, reason_dw):
 
 
 @pytest.mark.parametrize(
-    ("case", "taken"),
+    ("case", "wide", "narrow"),
     [
-        ("n1c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1", "y dx dw"),
-        ("n1c3h224w224_k64r7x7_s2x2_p3x3_d1x1_g1", "dx dw"),
-        ("n4c32h20w20_k64r4x4_s2x2_p0x0_d1x1_g1", ""),
-        ("n1c32h112w112_k64r5x5_s2x2_p2x2_d1x1_g1", "y dx dw"),
-        ("n1c64h56w56_k128r3x3_s2x2_p1x1_d1x1_g1", ""),
-        ("n1c3h224w224_k32r3x3_s2x2_p1x1_d1x1_g1", ""),
-        ("n1c256h14w14_k512r3x3_s2x2_p1x1_d1x1_g1", ""),
+        ("n1c3h227w227_k96r11x11_s4x4_p0x0_d1x1_g1", "y dx dw", "y dx dw"),
+        ("n1c3h224w224_k64r7x7_s2x2_p3x3_d1x1_g1", "dx dw", "y dx dw"),
+        ("n4c32h20w20_k64r4x4_s2x2_p0x0_d1x1_g1", "", "y dx dw"),
+        ("n1c64h56w56_k64r4x4_s2x2_p1x1_d1x1_g1", "y dx", "y dx dw"),
+        ("n1c32h112w112_k64r5x5_s2x2_p2x2_d1x1_g1", "y dx dw", "y dx dw"),
+        ("n1c64h56w56_k128r3x3_s2x2_p1x1_d1x1_g1", "", ""),
+        ("n1c3h224w224_k32r3x3_s2x2_p1x1_d1x1_g1", "", ""),
+        ("n1c256h14w14_k512r3x3_s2x2_p1x1_d1x1_g1", "", ""),
     ],
 )
-def test_what_is_taken_under_a_stride(case, taken):
+def test_what_is_taken_under_a_stride(case, wide, narrow, wide_fma):
+    taken = wide if wide_fma else narrow
     dims, f4 = of(case), np.dtype("f4")
     found = [v for v in VERBS if registry.select(v, dims, f4, "cython").algorithm == "winograd"]
     assert " ".join(v.removeprefix("conv2d_").replace("conv2d", "y") for v in found) == taken
@@ -391,7 +406,7 @@ def test_what_it_does_not_take(case, reason):
 
 
 @pytest.mark.parametrize("plane", ["h7w7", "h13w13", "h14w15", "h56w56"])
-def test_the_choice_knows_nothing_of_the_batch(plane):
+def test_the_choice_knows_nothing_of_the_batch(plane, wide_fma):
     choices = set()
     for n in (0, 1, 2, 17, 256):
         dims = of(f"n{n}c96{plane}_k64r3x3_s1x1_p1x1_d1x1_g1")
