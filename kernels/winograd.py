@@ -4,8 +4,8 @@ F(m, r) computes m × m results of an r × r kernel from n × n products, n = m 
 tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
 F(4) and F(6) need 576, F(5) 441.  So the choice is by an estimate of the cost, in vector
-operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s), and the estimate
-knows whether the processor multiplies faster than it transforms.
+operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s); there, and with less
+channels than lanes, it knows whether the processor multiplies faster than it transforms.
 
 The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
 That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
@@ -44,34 +44,41 @@ _FILTERS = {
     5: {6: 110, 8: 200},
 }
 _MOST_STRIDE = 4
+_FEWEST = 4
 _VECTOR = 16
 # The direct product runs this much longer than its FMAs.
 _DIRECT = 1.1
-# Under a stride, the channels whose products take as long as a block of them does beside its own.
-_SHALLOW, _BLOCK = 12, 64
 
 
-class _Strided(NamedTuple):
-    """How much a transform weighs, and how much fewer operations have to be."""
+class _Weights(NamedTuple):
+    """How much a transform weighs, and how much fewer operations have to be; the channels whose
+    products take as long as a block of _BLOCK does beside its own."""
 
     transform: float
     gain: float
     dw_gain: float
+    shallow: int
 
 
-_AT_ONE = _Strided(1.0, 1.0, 1.0)
-# 19 problems on a Xeon; 26 on a Zen 4, with AVX-512 and with AVX2: 7×7/2 of three channels makes
-# 0.96 of the direct algorithm's speed on the former, 1.6 and 1.5 times it on the latter.
-_WIDE_FMA, _NARROW_FMA = _Strided(2.5, 1.5, 1.1), _Strided(1.0, 1.3, 0.75)
-
+_BLOCK = 64
+_PLAIN = _Weights(1.0, 1.0, 1.0, 0)
+# Under a stride (19 problems on a Xeon; 26 on a Zen 4, with AVX-512 and AVX2: 7×7/2 of three
+# channels makes 0.96 of the direct algorithm's speed on the former, 1.6 and 1.5 times it on the
+# latter), and with few channels (35 problems on the Zen 4).
+_WIDE_FMA, _NARROW_FMA = _Weights(2.5, 1.5, 1.1, 12), _Weights(1.0, 1.3, 0.75, 12)
 # Of dw, against a direct FMA (110 problems, AVX-512): a product, each of n × n sums for a channel
 # and a vector of filters, and each element of a tile that is transformed.
 _DW_PRODUCT, _DW_SUM, _DW_ELEMENT = 2.25, 23, 26
 
 
-def _weights(dims: ConvDims) -> _Strided:
-    if dims.stride == (1, 1):
-        return _AT_ONE
+def _is_plain(dims: ConvDims) -> bool:
+    """Neither a stride nor few channels or filters."""
+    return dims.stride == (1, 1) and min(dims.c, dims.k) // dims.groups >= _VECTOR
+
+
+def _weights(dims: ConvDims) -> _Weights:
+    if _is_plain(dims):
+        return _PLAIN
     return _WIDE_FMA if _fma_is_wide() else _NARROW_FMA
 
 
@@ -105,15 +112,18 @@ def _channels(dims: ConvDims) -> int:
 
 def loses(dims: ConvDims, dtype: object = None) -> str | None:
     """Why the direct algorithm is estimated to be faster, or None."""
-    return _slower(dims, _cost(dims, tile(dims)), _direct_cost(dims), "transforms")
+    direct = _direct_cost(dims, dims.c // dims.groups, dims.k // dims.groups)
+    return _slower(dims, _cost(dims, tile(dims)), direct, "transforms")
 
 
 def dx_loses(dims: ConvDims, dtype: object = None) -> str | None:
     """Why the direct algorithm is estimated to be faster for dx, or None."""
-    if dims.stride == (1, 1):
+    if _is_plain(dims):
         return loses(dims)
-    # (few channels leave lanes of the direct one empty)
-    direct = _direct_cost(dims) * min(2, 1 + 8 * dims.groups / dims.c)
+    c, k = dims.c // dims.groups, dims.k // dims.groups
+    direct = _direct_cost(dims, k, c)
+    if dims.stride != (1, 1):  # (few channels leave lanes of the direct one empty)
+        direct = _direct_cost(dims, c, k) * min(2, 1 + 8 / c)
     return _slower(dims, _dx_cost(dims, dx_tile(dims)), direct, "transforms")
 
 
@@ -124,8 +134,8 @@ def dw_loses(dims: ConvDims, dtype: object = None) -> str | None:
 
 
 def _slower(dims: ConvDims, cost: float, direct: float, what: str) -> str | None:
-    if dims.stride == (1, 1) and min(dims.c, dims.k) // dims.groups < _VECTOR:
-        return f"with less than {_VECTOR} channels or filters lanes would be empty"
+    if dims.stride == (1, 1) and min(dims.c, dims.k) // dims.groups < _FEWEST:
+        return f"with less than {_FEWEST} channels or filters lanes would be empty"
     if cost < direct:
         return None
     return f"its {what} would cost more than they save ({cost / direct:.1f} of direct)"
@@ -166,8 +176,8 @@ def _cost(dims: ConvDims, n: int) -> float:
 
 
 def _dx_cost(dims: ConvDims, n: int) -> float:
-    """Those of dx, whose columns are all channels; at stride 1 taken to be those of y."""
-    if dims.stride == (1, 1):
+    """Those of dx, whose columns are all channels; else taken to be those of y."""
+    if _is_plain(dims):
         return _cost(dims, n)
     (s, _), ((top, _), (left, _)) = dims.stride, dims.pad
     rows, columns = -(-(dims.h + top) // s), -(-(dims.w + left) // s)
@@ -177,19 +187,19 @@ def _dx_cost(dims: ConvDims, n: int) -> float:
 def _operations(dims: ConvDims, n: int, c: int, k: int, rows: int, columns: int) -> float:
     """Of c channels and k filters to so many results."""
     channels, filters, taps = -(-c // _VECTOR), -(-k // _VECTOR), _taps(dims)
-    weight, gain, _ = _weights(dims)
-    shallow = 0 if dims.stride == (1, 1) else _SHALLOW * -(-c // _BLOCK)
-    transforms = weight * (_DATA[n] * channels + _RESULTS[n] * filters)
-    tile = n * n * (c + shallow) * filters + transforms
-    of_filters = weight * _FILTERS[taps][n] * c * filters
+    weights = _weights(dims)
+    transforms = weights.transform * (_DATA[n] * channels + _RESULTS[n] * filters)
+    deep = c + weights.shallow * -(-c // _BLOCK)
+    tile = n * n * deep * filters + transforms
+    of_filters = weights.transform * _FILTERS[taps][n] * c * filters
     m = n + 1 - taps
-    return gain * (-(-rows // m) * -(-columns // m) * tile + of_filters)
+    return weights.gain * (-(-rows // m) * -(-columns // m) * tile + of_filters)
 
 
-def _direct_cost(dims: ConvDims) -> float:
-    c, k = dims.c // dims.groups, dims.k // dims.groups
-    pixels, filters = dims.out_h * dims.out_w, -(-k // _VECTOR)
-    return _DIRECT * pixels * dims.kh * dims.kw * c * filters
+def _direct_cost(dims: ConvDims, c: int, k: int) -> float:
+    """Those of c channels and k filters; if they are few, lanes are columns."""
+    filters = k / _VECTOR if k < _VECTOR else -(-k // _VECTOR)
+    return _DIRECT * dims.out_h * dims.out_w * dims.kh * dims.kw * c * filters
 
 
 def _dw_cost(dims: ConvDims, n: int) -> float:

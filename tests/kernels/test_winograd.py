@@ -345,9 +345,10 @@ def test_tiles_of_known_planes(case, n, n_dw, wide_fma):
         ("n1c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None, "sums and transforms would cost more"),
         ("n64c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None, None),
         ("n0c512h7w7_k512r3x3_s1x1_p1x1_d1x1_g1", None, "sums and transforms would cost more"),
-        ("n1c3h224w224_k64r3x3_s1x1_p1x1_d1x1_g1", *2 * ["less than 16 channels"]),
-        ("n1c64h56w56_k8r3x3_s1x1_p1x1_d1x1_g1", *2 * ["less than 16 channels or filters"]),
-        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g64", *2 * ["less than 16 channels"]),
+        ("n1c3h224w224_k64r3x3_s1x1_p1x1_d1x1_g1", *2 * ["less than 4 channels"]),
+        ("n1c64h56w56_k3r3x3_s1x1_p1x1_d1x1_g1", *2 * ["less than 4 channels or filters"]),
+        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g64", *2 * ["less than 4 channels"]),
+        ("n64c6h14w14_k16r5x5_s1x1_p0x0_d1x1_g1", *2 * ["transforms would cost more"]),
         ("n1c512h1w1_k512r3x3_s1x1_p1x1_d1x1_g1", *2 * ["transforms would cost more"]),
         ("n64c16h5w5_k120r5x5_s1x1_p0x0_d1x1_g1", *2 * ["transforms would cost more"]),
     ],
@@ -377,9 +378,14 @@ def test_where_it_loses(case, reason, reason_dw, wide_fma):
         ("n1c64h56w56_k128r3x3_s2x2_p1x1_d1x1_g1", "", ""),
         ("n1c3h224w224_k32r3x3_s2x2_p1x1_d1x1_g1", "", ""),
         ("n1c256h14w14_k512r3x3_s2x2_p1x1_d1x1_g1", "", ""),
+        ("n1c8h112w112_k64r3x3_s1x1_p1x1_d1x1_g1", "", "y dx dw"),
+        ("n1c32h56w56_k8r3x3_s1x1_p1x1_d1x1_g1", "dw", "dx dw"),
+        ("n1c64h56w56_k64r3x3_s1x1_p1x1_d1x1_g8", "", "dw"),
+        ("n5c13h29w31_k17r5x5_s1x1_p2x2_d1x1_g1", "y dw", "y dx dw"),
+        ("n1c4h112w112_k64r3x3_s1x1_p1x1_d1x1_g1", "", ""),
     ],
 )
-def test_what_is_taken_under_a_stride(case, wide, narrow, wide_fma):
+def test_what_is_taken_under_a_stride_or_with_few_channels(case, wide, narrow, wide_fma):
     taken = wide if wide_fma else narrow
     dims, f4 = of(case), np.dtype("f4")
     found = [v for v in VERBS if registry.select(v, dims, f4, "cython").algorithm == "winograd"]
