@@ -6,6 +6,8 @@
  *   real, fcv, fcm     number, vector of numbers, vector of conditions
  *   FC_LEN             numbers in a vector
  *   FC_ROWS, FC_VECS   largest tile of the product: rows × vectors of columns
+ *   FC_MASKED          whether a part of a vector is read as fast as all of it, and there are
+ *                      32 registers
  *
  * and the functions below.  n of a tail is 0 < n < FC_LEN: lanes from n on are read as 0
  * and not written, and memory behind them is not touched.  A part that is stored begins with
