@@ -293,6 +293,19 @@ cdef void point_at_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scra
         table += p.entries
 
 
+cdef void move_rows(Depthwise *p, Rectangle *b, char *scratch) noexcept nogil:
+    """By column, in place: from the rows of a group to those of the next."""
+    cdef Walk *k = p.walk
+    cdef char **table = <char **>(scratch + p.at_table)
+    cdef Py_ssize_t y = p.h.first + b.row * p.h.step, s, u
+    cdef Py_ssize_t end = least(read_by(&p.h, b.rows), k.h.size_in - y)
+    cdef Py_ssize_t step = k.cin * k.source.step[1] * k.item
+    for s in range(k.cin):
+        for u in range(most(-y, 0), end):
+            table[u] += step
+        table += p.entries
+
+
 cdef void gather_rows(Depthwise *p, Rectangle *b, Py_ssize_t group, char *scratch) noexcept nogil:
     """By column: what lies inside the planes of a group, into its place in the rows.
 
@@ -329,8 +342,10 @@ cdef inline void readable(Depthwise *p, Rectangle *b, fc_depthwise *q) noexcept 
 
 cdef inline void place_group(Depthwise *p, Rectangle *b, Py_ssize_t group,
                              char *scratch) noexcept nogil:
-    if p.in_place or group == b.group:
+    if group == b.group:
         point_at_rows(p, b, group, scratch)
+    elif p.in_place:
+        move_rows(p, b, scratch)
     if not p.in_place:
         gather_rows(p, b, group, scratch)
 
