@@ -141,9 +141,9 @@ cdef void lay_scratch(Walk *k) noexcept:
 
 
 cdef inline Py_ssize_t work_of(Walk *k) noexcept:
-    """In about nanoseconds."""
-    return (k.images * k.h.size_out * k.w.size_out * k.groups * k.depth
-            * k.panels * k.panel // 32)
+    """In about nanoseconds.  (Padded filters cost nothing: of 16, LeNet's second layer took 25 us
+    on two threads from rest, 11 on one.)"""
+    return k.images * k.h.size_out * k.w.size_out * k.groups * k.depth * k.cout // 32
 
 
 cdef void plan(Walk *k) except *:

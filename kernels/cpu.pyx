@@ -168,5 +168,5 @@ _runtime.parallel = fc_parallel
 _runtime.take, _runtime.give = fc_take, fc_give
 use_isa(_chosen(os.environ.get("FASTCONV_MAX_ISA", "")))
 
-# Whether a cycle holds two FMAs of 512 bits, in the instruction set of the start
+# Whether a cycle is taken to hold two FMAs of 512 bits, in the instruction set of the start
 WIDE_FMA = current_isa() == "avx512" and not fc_halves_avx512()

@@ -23,7 +23,8 @@ FC_DECLARE(neon)
         }                                               \
     } while (0)
 
-/* Family 19h (Zen 4) does a vector of 512 bits in two halves; all others have whole units. */
+/* Family 19h (Zen 4) does a vector of 512 bits in two halves.  (Of Intel's some have one unit
+ * instead of two, which nothing tells.) */
 int fc_halves_avx512(void)
 {
 #if defined(__x86_64__)
