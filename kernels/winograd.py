@@ -14,6 +14,7 @@ cost more than the products.
 
 from __future__ import annotations
 
+import importlib
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,9 +84,8 @@ def _weights(dims: ConvDims) -> _Weights:
 
 
 def _fma_is_wide() -> bool:
-    from .cpu import WIDE_FMA  # only who has the compiled kernels estimates them
-
-    return WIDE_FMA  # type: ignore[no-any-return]
+    """Of the compiled kernels; who has none does not ask."""
+    return bool(importlib.import_module(f"{__package__}.cpu").WIDE_FMA)
 
 
 def why_not(dims: ConvDims, dtype: object = None) -> str | None:
