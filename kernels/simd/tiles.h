@@ -9,6 +9,7 @@
 #include "copy.h"
 #include "elementwise.h"
 #include "depthwise.h"
+#include "depthwise_dw.h"
 #include "dots.h"
 #include "lrn.h"
 #include "pool.h"
