@@ -182,7 +182,7 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
                                const int stride, const int by_lane)
 {
     const int n = p->lanes < FC_LEN ? (int)p->lanes : FC_LEN;
-    const int kept = across && !by_lane;
+    const int kept = across && !by_lane, masked = !by_lane && FC_MASKED;
     fcv taps[3 * DEPTHWISE_ALONG];
     fcv *window = kept ? taps : 0;
     if (kept)
@@ -194,24 +194,20 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
         ptrdiff_t left = p->results - r;
         int results = left < DEPTHWISE_RESULTS ? (int)left : DEPTHWISE_RESULTS;
         for (ptrdiff_t first = 0; first < p->lanes; first += FC_LEN) {
-            ptrdiff_t left = p->lanes - first, at = left < n ? p->lanes - n : first;
-            int here = left < n ? (int)left : n;
+            ptrdiff_t left = p->lanes - first, at = first;
+            int here = left < n ? (int)left : n, whole = 0;
             fcv sum[DEPTHWISE_RESULTS];
-            if (!by_lane && FC_MASKED) {
-                depthwise_tile(sum, p, x, at = first, here, window, across, along, step, stride,
-                               0, 0);
-            } else if (!by_lane && depthwise_inside(p, first, stride)) {
-                depthwise_tile(sum, p, x, at = first, here, window, across, along, step, stride,
-                               0, 1);
-            } else {
-                here = n;
-                if (n == FC_LEN && depthwise_inside(p, at, stride))
-                    depthwise_tile(sum, p, x, at, n, window, across, along, step, stride, by_lane,
-                                   1);
-                else
-                    depthwise_tile(sum, p, x, at, n, window, across, along, step, stride, by_lane,
-                                   0);
+            if (!masked) whole = !by_lane && depthwise_inside(p, first, stride);
+            if (!masked && !whole) {
+                at = left < n ? p->lanes - n : first, here = n;
+                whole = n == FC_LEN && depthwise_inside(p, at, stride);
             }
+            if (whole)
+                depthwise_tile(sum, p, x, at, here, window, across, along, step, stride, by_lane,
+                               1);
+            else
+                depthwise_tile(sum, p, x, at, here, window, across, along, step, stride, by_lane,
+                               0);
             depthwise_write(y + at, p->y_step, sum, results, here);
         }
         x += DEPTHWISE_RESULTS * p->step;
@@ -221,6 +217,7 @@ FC_INLINE void depthwise_tiles(const fc_depthwise *p, const real *const *x, real
 
 FC_INLINE int depthwise_is(const fc_depthwise *p, int across, int along, int step)
 {
+    if (FC_LEN == 1) return 0; /* scalar lanes are never chosen: 0.16 MB of the wheel saved */
     if (across && (p->across != across || p->sources != 1)) return 0;
     if (p->lane_step == 2 && p->most_offset - p->least_offset >= p->across) return 0;
     return p->along == along && p->step == step && p->dilation == 1;
@@ -231,10 +228,10 @@ FC_INLINE void depthwise_windows(const fc_depthwise *p, const real *const *x, re
 {
     if (depthwise_is(p, 3, 3, 1)) depthwise_tiles(p, x, y, 3, 3, 1, 1, by_lane);
     else if (depthwise_is(p, 3, 3, 2)) depthwise_tiles(p, x, y, 3, 3, 2, 1, by_lane);
-    else if (depthwise_is(p, 1, 1, 1)) depthwise_tiles(p, x, y, 1, 1, 1, 1, by_lane);
-    else if (depthwise_is(p, 2, 1, 1)) depthwise_tiles(p, x, y, 2, 1, 1, 1, by_lane);
-    else if (depthwise_is(p, 1, 2, 1)) depthwise_tiles(p, x, y, 1, 2, 1, 1, by_lane);
-    else if (depthwise_is(p, 2, 2, 1)) depthwise_tiles(p, x, y, 2, 2, 1, 1, by_lane);
+    else if (by_lane && depthwise_is(p, 1, 1, 1)) depthwise_tiles(p, x, y, 1, 1, 1, 1, 1);
+    else if (by_lane && depthwise_is(p, 2, 1, 1)) depthwise_tiles(p, x, y, 2, 1, 1, 1, 1);
+    else if (by_lane && depthwise_is(p, 1, 2, 1)) depthwise_tiles(p, x, y, 1, 2, 1, 1, 1);
+    else if (by_lane && depthwise_is(p, 2, 2, 1)) depthwise_tiles(p, x, y, 2, 2, 1, 1, 1);
     else if (depthwise_is(p, 0, 1, 1)) depthwise_tiles(p, x, y, 0, 1, 1, 1, by_lane);
     else if (depthwise_is(p, 0, 2, 1)) depthwise_tiles(p, x, y, 0, 2, 1, 1, by_lane);
     else if (depthwise_is(p, 0, 3, 1)) depthwise_tiles(p, x, y, 0, 3, 1, 1, by_lane);

@@ -117,13 +117,12 @@ FC_INLINE void depthwise_dw_tiles(const fc_depthwise *p, const real *const *x, c
     for (; r + DEPTHWISE_RESULTS <= p->results; r += DEPTHWISE_RESULTS)
         depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, window,
                            DEPTHWISE_RESULTS, across, along, step, stride);
-    for (; r < p->results; r++)
-        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, window, 1, across,
-                           along, step, stride);
     if (window)
 #pragma GCC unroll 3
         for (int a = 0; a < across; a++)
             depthwise_store_totals(totals + a * along, p, total + a * p->w_across, 1, along);
+    for (; r < p->results; r++)
+        depthwise_dw_lanes(p, x + r * p->step, dy + r * p->y_step, total, 0, 1, 0, 0, 0, stride);
 }
 
 /* As of y: a window of 3 × 3 for either kind of lanes, others for both. */
