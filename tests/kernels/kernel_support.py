@@ -272,6 +272,8 @@ CONV_CASES = (
     # depthwise: tails of lanes and of tiles, strides, dilation, two and three filters a channel
     "n2c33h15w29_k33r3x3_s1x1_p1x1_d1x1_g33",
     "n1c19h17w35_k19r3x3_s2x2_p1x1_d1x1_g19",
+    "n1c18h16w71_k18r3x3_s2x2_p0x2_d1x1_g18",  # dx's even columns are the other phase
+    "n1c18h9w68_k18r5x3_s1x2_p2x1:0_d1x1_g18",
     "n2c21h13w14_k21r5x5_s2x2_p2x2_d1x1_g21",
     "n1c18h16w15_k18r7x7_s1x1_p3x3_d1x1_g18",
     "n2c5h22w40_k5r3x3_s3x3_p1x2_d1x1_g5",
