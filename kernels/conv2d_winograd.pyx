@@ -32,9 +32,11 @@ cdef enum:
     MIN_TILES = 48                  # so many tiles (fewer, and filters are read too often), up to
     MOST_BYTES = 4 * 1024 * 1024
     ROW_BYTES = 1024 * 1024         # of the gathered pixels of a row of tiles
-    # of filters transformed beforehand: n·n times the filters' own, and where L3 does not hold
-    # them, to transform them again is faster (512-512 @7: 1.6 instead of 2.2 ms)
-    PACKED_BYTES = 16 * 1024 * 1024
+    # of filters transformed beforehand: n·n times the filters' own, and where L2 and L3 do not
+    # hold them, to transform them again is faster (512-512 @7: 1.6 instead of 2.2 ms; 256-256 @14,
+    # N = 16, a Xeon: 10.2 instead of 12.0)
+    PACKED_BYTES = 8 * 1024 * 1024
+    FEW_BANDS = 4                   # of a thread among several
     # ... and kept prepared for a single band, if they stay near L2 (256-384 @13 1.6, not 1.8 ms)
     KEPT_BYTES = 6 * 1024 * 1024
     BLOCK = 64                      # channels of all phases, transformed and multiplied at a time
@@ -52,6 +54,7 @@ cdef struct Winograd:
     Py_ssize_t cells                # of the walk's source in a tile: n of data, m of dy
     Py_ssize_t out_h, out_w
     Py_ssize_t blocks               # of channels
+    Py_ssize_t threads
     char *packed                    # transformed filters: [group][panel][block], or NULL
     char *taps                      # gathered filters: [group][panel][channel], or NULL
     size_t at_data, at_sums, at_block, at_taps, at_strip, scratch
@@ -424,8 +427,8 @@ cdef void panel_of_band(Winograd *g, Band *b, Py_ssize_t panel, char *scratch) n
 cdef void winograd_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
     cdef Winograd *g = <Winograd *>context
     cdef Walk *k = g.walk
-    cdef Band b = band_of(k, index // k.chunks)
-    cdef Py_ssize_t chunk = index % k.chunks, panel
+    cdef Band b = band_of(k, index % bands_of(k))
+    cdef Py_ssize_t chunk = index // bands_of(k), panel
     transform_data(g, &b, <char *>scratch, <char *>scratch + g.at_data)
     for panel in range(chunk * k.panels // k.chunks, (chunk + 1) * k.panels // k.chunks):
         panel_of_band(g, &b, panel, <char *>scratch)
@@ -441,7 +444,7 @@ cdef void tile_axis(TapAxis *a, Py_ssize_t m, Py_ssize_t n) noexcept:
 cdef void cut_tiles(Winograd *g) except *:
     """Rows of tiles into bands whose data stay near L2."""
     cdef Walk *k = g.walk
-    cdef Py_ssize_t all_rows = k.images * k.h.size_out
+    cdef Py_ssize_t all_rows = k.images * k.h.size_out, rows, more
     cdef Py_ssize_t tile = g.n * g.n * g.blocks * data_width(g, channels_of(g, 0)) * k.item
     cdef Py_ssize_t tiles = most(DATA_BYTES // tile, least(MIN_TILES, MOST_BYTES // tile))
     tiles = most(tiles, k.tiles.rows)
@@ -452,21 +455,39 @@ cdef void cut_tiles(Winograd *g) except *:
     k.columns = ceil_div(k.w.size_out, k.column_bands)
     k.rows = 1
     if k.column_bands == 1:
-        k.rows = rows_of_band(k, all_rows, most(1, tiles // k.columns), get_num_threads())
+        rows, more = most(1, tiles // k.columns), ceil_div(MIN_TILES, k.columns)
+        if g.threads > 1 and all_rows <= more * g.threads and more * k.columns * tile <= MOST_BYTES:
+            rows = most(rows, more)     # a band for each thread: filters need not be packed
+        if k.panels == 1:
+            rows = least(rows, ceil_div(all_rows, g.threads))
+        k.rows = rows_of_band(k, all_rows, rows, g.threads)
     k.row_bands = ceil_div(all_rows, k.rows)
+
+
+cdef double busiest(Walk *k, Py_ssize_t all_rows, Py_ssize_t rows, Py_ssize_t chunks,
+                    Py_ssize_t threads) noexcept nogil:
+    """Products of the thread with the most, of tiles that do not exist too: bands of some rows,
+    and what is left of them, each in chunks of the panels."""
+    cdef Py_ssize_t tile = k.tiles.rows, tasks = all_rows // rows * chunks
+    cdef Py_ssize_t full = ceil_div(rows * k.columns, tile)
+    cdef Py_ssize_t left = ceil_div(all_rows % rows * k.columns, tile)
+    cdef Py_ssize_t rounds = tasks // threads, others = chunks if left else 0
+    if tasks % threads:     # (meanwhile the other threads do what is left)
+        rounds += 1
+        others = most(0, others - (threads - tasks % threads) * (full // most(left, 1)))
+    return <double>(rounds * full + ceil_div(others, threads) * left) / chunks
 
 
 cdef Py_ssize_t rows_of_band(Walk *k, Py_ssize_t all_rows, Py_ssize_t rows,
                              Py_ssize_t threads) noexcept nogil:
-    """All, or at most `rows` and at least half of it, so that threads have few products, of tiles
-    that do not exist too; if there is a choice, alike (AlexNet's conv2: 4 + 3 rows, not 6 + 1)."""
-    cdef Py_ssize_t tile = k.tiles.rows, best = 0, r, full, computed, least_computed = 0
+    """All, or at most `rows` and at least half of it, so that threads have few products; if there
+    is a choice, alike (AlexNet's conv2: 4 + 3 rows, not 6 + 1)."""
+    cdef Py_ssize_t best = 0, r
+    cdef double computed, least_computed = 0
     if rows >= all_rows:
         return all_rows
     for r in range(rows, (rows - 1) // 2, -1):
-        full = ceil_div(r * k.columns, tile)
-        computed = all_rows // r // threads * full
-        computed += full if all_rows // r % threads else ceil_div(all_rows % r * k.columns, tile)
+        computed = busiest(k, all_rows, r, 1, threads)
         if (best == 0 or computed < least_computed or computed == least_computed
                 and ceil_div(all_rows, r) == ceil_div(all_rows, best)):
             best, least_computed = r, computed
@@ -477,18 +498,33 @@ cdef inline size_t row_bytes(Walk *k, Py_ssize_t columns) noexcept nogil:
     return 0 if k.in_place else reach(&k.h, 1) * reach(&k.w, columns) * k.cin * k.item
 
 
-cdef void cut_panels(Walk *k, Py_ssize_t bands) except *:
+cdef void cut_panels(Walk *k, Py_ssize_t threads) noexcept nogil:
     """Panels in chunks, where bands alone would leave threads idle.
 
     Every chunk transforms its band's data again: some 45 % of a panel's third of products.
     """
-    cdef Py_ssize_t threads = get_num_threads(), chunks, tasks
+    cdef Py_ssize_t others = k.groups * k.column_bands, chunks
     cdef double time, best = 1e300
     for chunks in range(1, least(k.panels, TASKS_PER_THREAD * threads) + 1):
-        tasks = bands * chunks
-        time = <double>ceil_div(tasks, threads) / tasks * (1 + 0.15 * chunks / k.panels)
+        time = busiest(k, k.images * k.h.size_out, k.rows, others * chunks, threads)
+        time *= 1 + 0.15 * chunks / k.panels
         if time < best:
             best, k.chunks = time, chunks
+
+
+cdef Py_ssize_t panel_of(Walk *k) noexcept nogil:
+    """Filters of a panel: as many as a tile holds, or a vector less where that makes halves of the
+    panels more alike (128: 4 × 32, not 48 and 48 + 32).  Whatever the threads: panels are kept."""
+    cdef Py_ssize_t lanes = k.tiles.lanes, each = k.tiles.vectors, all = ceil_div(k.cout, lanes)
+    if each > 2 and larger_half(all, each - 1) < 0.93 * larger_half(all, each):
+        each -= 1
+    return each * lanes
+
+
+cdef inline Py_ssize_t larger_half(Py_ssize_t all, Py_ssize_t each) noexcept nogil:
+    """Of `all` vectors in panels of `each`, in two chunks of panels."""
+    cdef Py_ssize_t first = ceil_div(all, each) // 2 * each
+    return most(first, all - first)
 
 
 cdef void plan(Winograd *g) except *:
@@ -496,13 +532,14 @@ cdef void plan(Winograd *g) except *:
     cdef Walk *k = g.walk
     cdef Py_ssize_t elements = g.n * g.n, tiles
     cdef Py_ssize_t width = data_width(g, channels_of(g, 0))
+    g.threads = threads_for(winograd_work(g))
     g.blocks = ceil_div(k.cin, g.block)
-    k.panel = k.tiles.vectors * k.tiles.lanes
+    k.panel = panel_of(k)
     k.panels = ceil_div(k.cout, k.panel)
     k.group_size = k.panels * g.blocks * block_bytes(g, 0) // k.item
     k.in_place = inside(&k.h) and inside(&k.w) and (k.source.step[1] == 1 or k.cin == 1)
     cut_tiles(g)
-    cut_panels(k, bands_of(k))
+    cut_panels(k, g.threads)
     tiles = k.rows * k.columns
     g.at_data = aligned(row_bytes(k, k.columns)) + aligned(woven_bytes(g, k.columns))
     g.at_sums = g.at_data + g.blocks * elements * element(g, tiles, width) * k.item
@@ -527,24 +564,35 @@ cdef void take_tiles(Winograd *g, Walk *k, Py_ssize_t n, Py_ssize_t kernel,
 
 
 cdef inline bint packs(Winograd *g) noexcept:
-    """Whether filters are transformed beforehand: for several bands, if memory is kept."""
-    return g.walk.row_bands * g.walk.column_bands > 1 and packed_bytes(g) <= PACKED_BYTES
+    """Whether filters are transformed beforehand: for several bands, if memory is kept.
+
+    What another core has just written comes slowly, so threads have to have more of them (a Xeon,
+    two threads: 64-64 @56 0.64 -> 0.46 ms, 5×5 32-32 @112 0.93 -> 0.81 without).
+    """
+    cdef Walk *k = g.walk
+    cdef Py_ssize_t few = 1 if g.threads == 1 else FEW_BANDS * g.threads
+    return k.row_bands * k.column_bands > few and packed_bytes(g) <= PACKED_BYTES
 
 
 cdef inline size_t packed_bytes(Winograd *g) noexcept nogil:
     return g.walk.groups * g.walk.group_size * g.walk.item
 
 
+cdef inline Py_ssize_t winograd_work(Winograd *g) noexcept:
+    """In about nanoseconds."""
+    cdef Walk *k = g.walk
+    return (k.images * k.groups * k.cin * k.cout * k.h.size_out * k.w.size_out
+            * g.phases * g.phases * g.n * g.n // 32)
+
+
 cdef int winograd(Winograd *g, Filters *f, View *bias, object prepared) except -1:
     cdef Walk *k = g.walk
-    cdef Py_ssize_t work = k.images * k.groups * k.cin * k.cout
     cdef char *taken = NULL
     k.bias = NULL
     if k.images == 0:
         return 0
     g.filters = f
     plan(g)
-    work *= k.h.size_out * k.w.size_out * g.phases * g.phases * g.n * g.n // 32
     k.row_step, k.pixel_step = reach(&k.w, k.columns) * k.cin, k.cin    # of what is gathered
     try:
         if bias != NULL:
@@ -555,7 +603,7 @@ cdef int winograd(Winograd *g, Filters *f, View *bias, object prepared) except -
             taken = take(packed_bytes(g))
             g.packed = taken
             pack_filters(g)
-        run(winograd_task, g, bands_of(k) * k.chunks, work, g.scratch)
+        run(winograd_task, g, bands_of(k) * k.chunks, winograd_work(g), g.scratch)
     finally:
         if taken != NULL:
             runtime.give(taken, packed_bytes(g))

@@ -169,11 +169,23 @@ cdef void join_task(void *context, Py_ssize_t index, void *scratch) noexcept nog
     unit_results(g, &u, sums, <char *>scratch)
 
 
-cdef void plan_dw(WinogradDw *g) noexcept:
+cdef void share_units(WinogradDw *g, Py_ssize_t threads) noexcept:
+    """Units of fewer filters, a vector at least, where there are fewer than threads.  (Each has
+    its own x transformed.  Parts for the threads are joined by what another core has written: dw
+    of 64-64 @56 made 1.2 of one thread's speed.)"""
+    cdef Py_ssize_t lanes = g.x.walk.tiles.lanes
+    while units_of(g) < threads and g.unit_panels > 1:
+        g.unit_panels = ceil_div(g.unit_panels, 2)
+    if units_of(g) < threads and g.panels == 1:
+        g.panel = ceil_div(ceil_div(g.cout, lanes), ceil_div(threads, units_of(g))) * lanes
+        g.panels = ceil_div(g.cout, g.panel)
+
+
+cdef void plan_dw(WinogradDw *g, Py_ssize_t threads) noexcept:
     cdef Winograd *x = &g.x
     cdef Walk *k = x.walk
     cdef Py_ssize_t elements = x.n * x.n, tiles, of_x, of_dy
-    g.panel = k.tiles.vectors * k.tiles.lanes
+    g.panel = panel_of(k)
     g.panels = ceil_div(g.cout, g.panel)
     g.blocks = ceil_div(g.cin, x.block)
     g.unit_panels = least(UNIT_PANELS, g.panels)
@@ -187,6 +199,8 @@ cdef void plan_dw(WinogradDw *g) noexcept:
     g.dy.walk.rows, g.dy.walk.columns = k.rows, k.columns
     g.parts = least(ceil_div(PARTS, units_of(g)), bands_of(k))
     g.parts = least(g.parts, most(1, PARTS_BYTES // (units_of(g) * g.unit_bytes)))
+    share_units(g, threads)     # (parts, and so the order of sums, know nothing of threads)
+    g.unit_bytes = g.unit_panels * elements * sums_step(g) * k.item
     tiles = k.rows * k.columns
     g.at_dy = elements * element(x, tiles, data_width(x, x.block)) * k.item
     g.at_band = g.at_dy + elements * element(x, tiles, g.panel) * k.item
@@ -200,12 +214,10 @@ cdef void plan_dw(WinogradDw *g) noexcept:
 
 cdef int winograd_dw(WinogradDw *g) except -1:
     cdef Walk *k = g.x.walk
-    cdef Py_ssize_t units, work
+    cdef Py_ssize_t units, work = winograd_work(&g.x) * g.groups
     cdef size_t bytes
-    plan_dw(g)
+    plan_dw(g, threads_for(work))
     units = units_of(g)
-    work = k.images * k.h.size_out * k.w.size_out * g.groups * g.cin * g.cout // 32
-    work *= g.x.phases * g.x.phases * g.x.n * g.x.n
     if g.parts == 1:
         return run(part_task, g, units, work, g.scratch)
     bytes = units * g.parts * g.unit_bytes

@@ -20,6 +20,12 @@ enum { MOST_WORKERS = 255, ALIGN = 64 };
 enum { SPIN_NS = 50 * 1000 };  /* how long an idle worker watches before it sleeps */
 enum { SLABS = 64, SLAB = 1 << 20, KEEP = 32 << 20 }; /* bytes of a slab; kept in all */
 
+/* A thread's part of the tasks, on a cache line of its own. */
+struct share {
+    _Alignas(ALIGN) atomic_ptrdiff_t next;
+    ptrdiff_t end;
+};
+
 static struct {
     pthread_mutex_t owner;      /* held by the caller whose job the workers do */
     pthread_mutex_t door;       /* guards sleeping */
@@ -31,11 +37,11 @@ static struct {
 
     fc_task task;
     void *context;
-    ptrdiff_t count;
-    atomic_ptrdiff_t next;
+    int shares;
     atomic_int tickets;
     atomic_int finished;
     void *scratch[MOST_WORKERS + 1]; /* [0]: the caller's, then by ticket */
+    struct share share[MOST_WORKERS + 1];
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER,
           .door = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER};
@@ -129,11 +135,15 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void draw_tasks(fc_task task, void *context, ptrdiff_t count, atomic_ptrdiff_t *next,
-                       void *scratch)
+/* First the tasks of the thread's own share, then what is left of the others'. */
+static void draw_tasks(int mine, int shares, fc_task task, void *context)
 {
-    ptrdiff_t i;
-    while ((i = atomic_fetch_add(next, 1)) < count) task(context, i, scratch);
+    void *scratch = pool.scratch[mine];
+    for (int s = 0; s < shares; s++) {
+        struct share *from = &pool.share[(mine + s) % shares];
+        ptrdiff_t i;
+        while ((i = atomic_fetch_add(&from->next, 1)) < from->end) task(context, i, scratch);
+    }
 }
 
 static unsigned next_generation(unsigned seen)
@@ -161,7 +171,7 @@ static void *work(void *unused)
         int ticket = atomic_fetch_sub(&pool.tickets, 1);
         if (ticket > 0) {
             typeof(flush_denormals()) before = flush_denormals();
-            draw_tasks(pool.task, pool.context, pool.count, &pool.next, pool.scratch[ticket]);
+            draw_tasks(ticket, pool.shares, pool.task, pool.context);
             restore_denormals(before);
             atomic_fetch_add(&pool.finished, 1);
         }
@@ -199,10 +209,18 @@ static void send_workers_elsewhere(void)
 #endif
 }
 
+static void share_out(ptrdiff_t count, int shares)
+{
+    pool.shares = shares;
+    for (int i = 0; i < shares; i++) {
+        atomic_store(&pool.share[i].next, count * i / shares);
+        pool.share[i].end = count * (i + 1) / shares;
+    }
+}
+
 static void publish(int tickets)
 {
     atomic_store(&pool.finished, 0);
-    atomic_store(&pool.next, 0);
     atomic_store(&pool.tickets, tickets);
     atomic_fetch_add(&pool.generation, 1);
     if (atomic_load(&pool.sleepers)) {
@@ -246,10 +264,11 @@ static int run_together(fc_task task, void *context, ptrdiff_t count, int thread
     }
     int short_of_memory = bytes && taken <= tickets;
     if (!short_of_memory) {
-        pool.task = task, pool.context = context, pool.count = count;
+        pool.task = task, pool.context = context;
+        share_out(count, tickets + 1);
         publish(tickets);
         typeof(flush_denormals()) before = flush_denormals();
-        draw_tasks(task, context, count, &pool.next, pool.scratch[0]);
+        draw_tasks(0, pool.shares, task, context);
         restore_denormals(before);
         wait_for_workers(tickets);
     }

@@ -4,8 +4,8 @@ F(m, r) computes m × m results of an r × r kernel from n × n products, n = m 
 tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
 F(4) and F(6) need 576, F(5) 441.  So the choice is by an estimate of the cost, in vector
-operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s); there, and with less
-channels than lanes, it knows whether the processor multiplies faster than it transforms.
+operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s); there y and dx know
+whether the processor multiplies faster than it transforms.
 
 The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
 That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
@@ -52,21 +52,25 @@ _DIRECT = 1.1
 
 
 class _Weights(NamedTuple):
-    """How much a transform weighs, and how much fewer operations have to be; the channels whose
-    products take as long as a block of _BLOCK does beside its own."""
+    """How much a transform of y or dx weighs, and how much fewer operations have to be; the
+    channels whose products take as long as a block of _BLOCK does beside its own."""
 
     transform: float
     gain: float
-    dw_gain: float
     shallow: int
 
 
 _BLOCK = 64
-_PLAIN = _Weights(1.0, 1.0, 1.0, 0)
-# Under a stride (19 problems on a Xeon; 26 on a Zen 4, with AVX-512 and AVX2: 7×7/2 of three
-# channels makes 0.96 of the direct algorithm's speed on the former, 1.6 and 1.5 times it on the
-# latter), and with few channels (35 problems on the Zen 4).
-_WIDE_FMA, _NARROW_FMA = _Weights(2.5, 1.5, 1.1, 12), _Weights(1.0, 1.3, 0.75, 12)
+_PLAIN = _Weights(1.0, 1.0, 0)
+# With few channels (35 problems on a Zen 4, with AVX-512 and AVX2; 66 on a Xeon: 1.15 times the
+# direct algorithm's speed, the best choice 1.19), and under a stride (26 on the Zen 4) ...
+_FEW = _Weights(1.0, 1.3, 12)
+# ... unless a cycle holds two FMAs of 512 bits (two Xeons: 7×7/2 of three channels makes 0.8 to
+# 1.1 of the direct algorithm's speed there, 1.5 times it elsewhere).
+_WIDE_FMA = _Weights(2.5, 1.5, 12)
+# What dw's operations weigh with few channels, or under a stride, where lanes of the direct
+# algorithm are empty (the same problems; of 0.6 to 1.3 the best on all three processors).
+_DW_GAIN = 0.75
 # Of dw, against a direct FMA (110 problems, AVX-512): a product, each of n × n sums for a channel
 # and a vector of filters, and each element of a tile that is transformed.
 _DW_PRODUCT, _DW_SUM, _DW_ELEMENT = 2.25, 23, 26
@@ -80,7 +84,7 @@ def _is_plain(dims: ConvDims) -> bool:
 def _weights(dims: ConvDims) -> _Weights:
     if _is_plain(dims):
         return _PLAIN
-    return _WIDE_FMA if _fma_is_wide() else _NARROW_FMA
+    return _WIDE_FMA if dims.stride != (1, 1) and _fma_is_wide() else _FEW
 
 
 def _fma_is_wide() -> bool:
@@ -209,7 +213,8 @@ def _dw_cost(dims: ConvDims, n: int) -> float:
     tiles = max(dims.n, 1) * -(-dims.out_h // m) * -(-dims.out_w // m)
     products, sums = _DW_PRODUCT * tiles * c * filters, _DW_SUM * c * filters
     elements = _DW_ELEMENT * tiles * (-(-c // _VECTOR) + filters)
-    return _weights(dims).dw_gain * n * n * (products + sums + elements)
+    gain = 1.0 if _is_plain(dims) else _DW_GAIN
+    return gain * n * n * (products + sums + elements)
 
 
 def _direct_dw_cost(dims: ConvDims) -> float:

@@ -129,10 +129,20 @@ def test_explain_tells_copies_threads_and_bounded_scratch():
 
 
 @compiled
-def test_bands_of_winograd_are_shared_evenly():
-    with threads(2):
-        found = explain((1, 96, 27, 27), (256, 96, 5, 5), padding=2, algorithm="winograd")
-    assert "2 bands of 4 x 7 tiles" in found.details["way"]
+@pytest.mark.parametrize(
+    ("count", "channels", "side", "filters", "taps", "way"),
+    [
+        (1, 96, 27, 256, 5, "2 bands of 4 x 7 tiles"),  # not of 6 and of 1
+        (2, 96, 27, 256, 5, "1 bands of 7 x 7 tiles in 2 tasks"),  # halves of the filters
+        (2, 128, 56, 128, 3, "2 bands of 5 x 10 tiles in 2 tasks"),  # one for each, not 4, 4, 2
+        (2, 64, 28, 8, 5, "2 bands of 4 x 7 tiles in 2 tasks"),  # of a single panel
+    ],
+)
+def test_bands_of_winograd_are_shared_evenly(count, channels, side, filters, taps, way):
+    shapes = (1, channels, side, side), (filters, channels, taps, taps)
+    with threads(count):
+        found = explain(*shapes, padding=taps // 2, algorithm="winograd", backend="cython")
+    assert way in found.details["way"]
 
 
 @compiled
