@@ -36,9 +36,9 @@ cdef enum:
     # hold them, to transform them again is faster (512-512 @7: 1.6 instead of 2.2 ms; 256-256 @14,
     # N = 16, a Xeon: 10.2 instead of 12.0)
     PACKED_BYTES = 8 * 1024 * 1024
-    FEW_BANDS = 4                   # of a thread among several
-    # ... and kept prepared for a single band, if they stay near L2 (256-384 @13 1.6, not 1.8 ms)
+    # ... and kept prepared, near L2 (256-384 @13 1.6, not 1.8 ms; 160-192 @14 0.34, not 0.38)
     KEPT_BYTES = 6 * 1024 * 1024
+    FEW_BANDS = 4                   # of a thread among several
     BLOCK = 64                      # channels of all phases, transformed and multiplied at a time
     SOME = 8                        # of these, whose filters are gathered at a time
 
@@ -222,7 +222,7 @@ cdef void taps_task(void *context, Py_ssize_t index, void *scratch) noexcept nog
 cdef inline size_t taps_bytes(Winograd *g) noexcept nogil:
     """Of the gathered filters of a group."""
     cdef Walk *k = g.walk
-    return k.panels * k.panel * k.cin * g.window * k.item
+    return ((k.panels - 1) * k.panel + panel_width(k, k.panels - 1)) * k.cin * g.window * k.item
 
 
 cdef inline char *gathered(Winograd *g, Py_ssize_t group, Py_ssize_t panel,
@@ -626,7 +626,7 @@ cdef object keep_filters(Winograd *g, object prepared):
     """
     cdef Walk *k = g.walk
     cdef bint made
-    if packs(g) or packed_bytes(g) <= KEPT_BYTES:
+    if packed_bytes(g) <= KEPT_BYTES:
         name = f"winograd {g.n} /{g.phases}"
         key, form = form_of(prepared, name, k, packed_bytes(g), &g.packed, &made)
         if not made:
