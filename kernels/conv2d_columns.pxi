@@ -373,8 +373,9 @@ cdef void columns_task(void *context, Py_ssize_t task, void *scratch) noexcept n
     cdef Walk k = p.walk[0]
     cdef Filters *f = p.filters
     cdef Py_ssize_t group = task // p.chunks // p.bands, channels = k.cin, channel = 0, zero = 0
-    cdef Py_ssize_t begin = task % p.chunks * p.chunk, last = least(begin + p.chunk, k.cout)
-    cdef Py_ssize_t first = task // p.chunks % p.bands * p.band * p.width
+    cdef Py_ssize_t begin = task // p.bands % p.chunks * p.chunk
+    cdef Py_ssize_t last = least(begin + p.chunk, k.cout)
+    cdef Py_ssize_t first = task % p.bands * p.band * p.width
     cdef Py_ssize_t end = least(first + p.band * p.width, p.all)
     cdef Py_ssize_t image = first // p.plane, images = end // p.plane   # whose rests are here
     cdef char *at = <char *>scratch

@@ -72,8 +72,8 @@ cdef void store_phase(Walk *k, Walk *phase, Band *b, Py_ssize_t panel, char *sum
 cdef void all_phases_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
     cdef AllPhases *p = <AllPhases *>context
     cdef Walk *k = p.hull
-    cdef Band b = band_of(k, index // k.chunks)
-    cdef Py_ssize_t chunk = index % k.chunks, panel, i
+    cdef Band b = band_of(k, index % bands_of(k))
+    cdef Py_ssize_t chunk = index // bands_of(k), panel, i
     cdef char *at = <char *>scratch
     cdef char **row = <char **>at
     cdef char *sums = at + k.at_sums

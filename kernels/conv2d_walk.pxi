@@ -116,8 +116,8 @@ cdef void scatter_sums(Walk *k, Band *b, Py_ssize_t panel, char *sums,
 
 cdef void band_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
     cdef Walk *k = <Walk *>context
-    cdef Band b = band_of(k, index // k.chunks)
-    cdef Py_ssize_t chunk = index % k.chunks, panel
+    cdef Band b = band_of(k, index % bands_of(k))
+    cdef Py_ssize_t chunk = index // bands_of(k), panel
     cdef char *at = <char *>scratch
     cdef char **row = <char **>at
     cdef char **target = <char **>(at + k.at_target)
