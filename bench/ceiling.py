@@ -1,10 +1,11 @@
-"""How far from what is possible? The means of a saved run, if no layer were slower than the roof.
+"""How far from what is possible? Saved runs, if no layer were slower than the roof.
 
 The roof of a direct convolution is the smaller of two: what the micro-kernel makes alone, with
 everything in L1 (tile.c), and each number of x, w and y moved once at the speed of copying.
-Layers that are above it (Winograd's, and what stays in the caches) are left as they are.
+That of pooling is to move x, y and the indices, and their gradients.  Layers that are above it
+(Winograd's, and what stays in the caches) are left as they are.
 
-    python bench/ceiling.py bench/results/versus.json
+    python bench/ceiling.py bench/results/versus.json bench/results/against_numpy.json
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import ctypes
 import json
 import math
+import re
 import statistics
 import subprocess
 import tempfile
@@ -21,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import machine
+from contest import US
 from roofline import intensity
 
 from fastconv.kernels import ConvDims, cpu
+from fastconv.kernels.dims import PoolDims
 
 
 SIMD = Path(__file__).parents[1] / "kernels" / "simd"
@@ -66,39 +70,91 @@ def tile_shares() -> dict[int, float]:
     return {depth: statistics.median(found) for depth, found in shares.items()}
 
 
+def roof_of(dims: ConvDims, described: Any, share: float) -> float:
+    """GFLOP/s of a direct convolution."""
+    return min(share * described["peak"], intensity(dims) * described["bandwidth"])  # type: ignore[no-any-return]
+
+
 def ceilings(rows: list[Any], described: Any, share: float) -> list[float]:
     """Each row's ratio, were it no slower than its roof."""
     found = []
     for row in rows:
-        roof = min(
-            share * described["peak"],
-            intensity(ConvDims.parse(row["dims"])) * described["bandwidth"],
-        )
+        roof = roof_of(ConvDims.parse(row["dims"]), described, share)
         found.append(row["ratio"] * max(1.0, roof / row["gflops"]))
     return found
+
+
+def shortest(section: str, row: Any, described: Any, share: float) -> float:
+    """Seconds at the roof of a row of `pooling` (forward and backward) or `numpy` (forward)."""
+    if "_k" in row["dims"]:
+        dims = ConvDims.parse(row["dims"])
+        return dims.flops / roof_of(dims, described, share) / 1e9
+    pool = PoolDims.parse(row["dims"])
+    x, y = math.prod(pool.x_shape), math.prod(pool.y_shape)
+    numbers = 2 * x + 4 * y if section == "pooling" else x + y + ("indices" in row["layer"]) * y
+    return 4 * numbers / described["bandwidth"] / 1e9
+
+
+EACH = {  # rows that are held to something each, by section
+    "pooling": {"max pooling, forward + backward": "pool"},
+    "numpy": {
+        "LeNet's layers, against NumPy": "LeNet 5x5",
+        "max pooling, against NumPy": r"pool.*N=\d+$",
+    },
+}
+
+
+def print_each(saved: dict[str, Any], share: float) -> None:
+    """The slowest of rows that are held to something each, now and at the roof."""
+    for section in EACH.keys() & saved["sections"].keys():
+        for what, pattern in EACH[section].items():
+            for threads, described in saved["machine"].items():
+                rows = [
+                    row
+                    for row in saved["sections"][section]
+                    if str(row["threads"]) == threads and re.search(pattern, row["layer"])
+                ]
+                then = [
+                    row["ratio"]
+                    * max(1.0, row["seconds"][US] / shortest(section, row, described, share))
+                    for row in rows
+                ]
+                if rows:
+                    now = min(row["ratio"] for row in rows)
+                    print(f"| {what} | {threads} | {now:.2f} | {min(then):.2f} |")
 
 
 def mean(ratios: list[float]) -> float:
     return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("saved", type=Path, help="what bench/versus.py --json wrote")
-    saved = json.loads(parser.parse_args(arguments).saved.read_text())
-    shares = tile_shares()
-    for depth, share in shares.items():
-        print(f"the micro-kernel alone, depth {depth}: {share:.2f} of the FMA peak")
-    print(
-        "\n| | threads | mean | below 1 | mean at the roof | below 1 |\n|---|---|---|---|---|---|"
-    )
+def print_means(saved: dict[str, Any], share: float) -> None:
+    """Of convolutions, now and at the roof."""
     for name in ("forward", "backward"):
         for threads, described in saved["machine"].items():
-            rows = [r for r in saved["sections"][name] if str(r["threads"]) == threads]
-            now, then = [r["ratio"] for r in rows], ceilings(rows, described, max(shares.values()))
+            rows = [r for r in saved["sections"].get(name, ()) if str(r["threads"]) == threads]
+            now, then = [r["ratio"] for r in rows], ceilings(rows, described, share)
             cells = (f"{mean(of):.2f} | {sum(r < 1 for r in of)}" for of in (now, then) if rows)
             if rows:
                 print(f"| {name} | {threads} | {' | '.join(cells)} |")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("saved", type=Path, nargs="+", help="what bench/versus.py --json wrote")
+    runs = [json.loads(path.read_text()) for path in parser.parse_args(arguments).saved]
+    shares = tile_shares()
+    for depth, share in shares.items():
+        print(f"the micro-kernel alone, depth {depth}: {share:.2f} of the FMA peak")
+    share = max(shares.values())
+    print(
+        "\n| | threads | mean | below 1 | mean at the roof | below 1 |\n|---|---|---|---|---|---|"
+    )
+    for saved in runs:
+        print_means(saved, share)
+    print("\n| | threads | slowest | slowest at the roof |\n|---|---|---|---|")
+    for saved in runs:
+        print_each(saved, share)
     return 0
 
 

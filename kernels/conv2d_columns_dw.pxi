@@ -149,7 +149,8 @@ cdef void cut_columns_dw(ColumnsDw *p, Py_ssize_t work) except *:
     as windows are packed again for each block of filters."""
     cdef Walk *k = p.walk
     cdef Columns *u = &p.windows
-    cdef Py_ssize_t panel = k.tiles.vectors * k.tiles.lanes, unit = least(panel, 2 * k.tiles.lanes), fits
+    cdef Py_ssize_t panel = k.tiles.vectors * k.tiles.lanes, fits
+    cdef Py_ssize_t unit = least(panel, 2 * k.tiles.lanes)  # (64 as 2 × 32, not 48 and 16)
     u.taps, u.plane = k.h.taps * k.w.taps, k.h.size_out * k.w.size_out
     u.from_planes = from_planes(k)
     if u.taps > 1:

@@ -8,7 +8,8 @@
 typedef void (*fc_task)(void *context, ptrdiff_t index, void *scratch);
 
 /* Run task(context, 0 … count-1, scratch) on at most `threads` threads, the caller's
- * included, and return when all are done; tasks are handed out in order, one at a time.
+ * included, and return when all are done.  A thread does its share of neighbouring tasks, in
+ * order, then what is left of the others'.
  * Denormals are flushed to zero inside tasks and nowhere else.
  *
  * Any number of threads may call at once: one has the workers, the others do their tasks

@@ -155,6 +155,24 @@ def test_a_layer_under_the_roof_is_lifted_to_it():
     assert ceiling.mean([1.0, 4.0]) == pytest.approx(2.0)
 
 
+def test_pooling_at_the_roof_moves_its_numbers_once(capsys):
+    """16 cells, 4 results, at 1 GB/s: 96 bytes forward with indices, 192 with the gradients."""
+    found = {"peak": 1.0, "bandwidth": 1.0}
+    pool = row(2.0) | {"layer": "pool N=1", "dims": "n1c1h4w4_r2x2_s2x2_p0x0_d1x1"}
+    assert ceiling.shortest("numpy", pool, found, 1.0) == pytest.approx(80e-9)
+    with_indices = pool | {"layer": "pool N=1, indices"}
+    assert ceiling.shortest("numpy", with_indices, found, 1.0) == pytest.approx(96e-9)
+    assert ceiling.shortest("pooling", pool, found, 1.0) == pytest.approx(192e-9)
+    slow = pool | {"seconds": {"fastconv": 240e-9}}
+    ceiling.print_each({"machine": {"1": found}, "sections": {"numpy": [slow]}}, 1.0)
+    assert capsys.readouterr().out == "| max pooling, against NumPy | 1 | 2.00 | 6.00 |\n"
+
+
+def test_a_layer_against_numpy_at_the_roof_makes_the_peak():
+    layer = row(2.0) | {"dims": "n1c1h4w4_k1r1x1_s1x1_p0x0_d1x1_g1"}
+    assert ceiling.shortest("numpy", layer, {"peak": 2.0, "bandwidth": 1e6}, 0.5) == 32e-9
+
+
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 def test_the_micro_kernel_alone_is_right(monkeypatch):
     """(It would raise.)"""
