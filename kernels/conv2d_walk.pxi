@@ -253,6 +253,34 @@ cdef int forward(object x, object w, object b, object y, object dims, bint relu,
     return walk(&k, &f, &bias if b is not None else NULL, prepared)
 
 
+cdef enum:
+    CLEARED = 64 * 1024         # bytes of a task
+
+
+cdef struct Cleared:
+    char *at
+    Py_ssize_t bytes
+
+
+cdef void clear_task(void *context, Py_ssize_t index, void *scratch) noexcept nogil:
+    cdef Cleared *c = <Cleared *>context
+    memset(c.at + index * CLEARED, 0, least(CLEARED, c.bytes - index * CLEARED))
+
+
+cdef int clear(object dx) except -1:
+    """Zeros; by all threads where dx is in one piece (1×1/2 64-128 @56 on two threads, a Xeon: 0.24 ->
+    0.17 ms)."""
+    cdef Cleared c
+    cdef View view
+    if not (dx.flags.c_contiguous or dx.transpose(0, 2, 3, 1).flags.c_contiguous):
+        dx[...] = 0
+        return 0
+    borrow(dx, True, &view)
+    c.at, c.bytes = view.at, dx.nbytes
+    run(clear_task, &c, ceil_div(c.bytes, CLEARED), c.bytes // 16, 0)
+    return 0
+
+
 cdef int backward(object dy, object w, object dx, object dims) except -1:
     """dx: from every phase of the stride a walk over dy, with the filters' axes exchanged."""
     cdef Walk k
@@ -264,7 +292,7 @@ cdef int backward(object dy, object w, object dx, object dims) except -1:
         return 0
     phases = [(rows, columns) for rows, columns in dims.dx_phases if rows.taps and columns.taps]
     if len(phases) < len(dims.dx_phases):       # a stride beyond the kernel: nothing reaches some
-        dx[...] = 0
+        clear(dx)
     if len(phases) > 1 and by_windows(&f):
         walk_phases(&k, &f, phases)
         return 0
