@@ -268,8 +268,8 @@ cdef void clear_task(void *context, Py_ssize_t index, void *scratch) noexcept no
 
 
 cdef int clear(object dx) except -1:
-    """Zeros; by all threads where dx is in one piece (1×1/2 64-128 @56 on two threads, a Xeon: 0.24 ->
-    0.17 ms)."""
+    """Zeros; by all threads where dx is in one piece (1×1/2 64-128 @56, two of them on a Xeon:
+    0.24 -> 0.17 ms)."""
     cdef Cleared c
     cdef View view
     if not (dx.flags.c_contiguous or dx.transpose(0, 2, 3, 1).flags.c_contiguous):
