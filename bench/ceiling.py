@@ -95,33 +95,30 @@ def shortest(section: str, row: Any, described: Any, share: float) -> float:
     return 4 * numbers / described["bandwidth"] / 1e9
 
 
-EACH = {  # rows that are held to something each, by section
-    "pooling": {"max pooling, forward + backward": "pool"},
-    "numpy": {
-        "LeNet's layers, against NumPy": "LeNet 5x5",
-        "max pooling, against NumPy": r"pool.*N=\d+$",
-    },
-}
+EACH = (  # rows that are held to something each: section, what, layers
+    ("pooling", "max pooling, forward + backward", "pool"),
+    ("numpy", "LeNet's layers, against NumPy", "LeNet 5x5"),
+    ("numpy", "max pooling, against NumPy", r"pool.*N=\d+$"),
+)
 
 
 def print_each(saved: dict[str, Any], share: float) -> None:
     """The slowest of rows that are held to something each, now and at the roof."""
-    for section in EACH.keys() & saved["sections"].keys():
-        for what, pattern in EACH[section].items():
-            for threads, described in saved["machine"].items():
-                rows = [
-                    row
-                    for row in saved["sections"][section]
-                    if str(row["threads"]) == threads and re.search(pattern, row["layer"])
-                ]
-                then = [
-                    row["ratio"]
-                    * max(1.0, row["seconds"][US] / shortest(section, row, described, share))
-                    for row in rows
-                ]
-                if rows:
-                    now = min(row["ratio"] for row in rows)
-                    print(f"| {what} | {threads} | {now:.2f} | {min(then):.2f} |")
+    for section, what, pattern in EACH:
+        for threads, described in saved["machine"].items():
+            rows = [
+                row
+                for row in saved["sections"].get(section, ())
+                if str(row["threads"]) == threads and re.search(pattern, row["layer"])
+            ]
+            then = [
+                row["ratio"]
+                * max(1.0, row["seconds"][US] / shortest(section, row, described, share))
+                for row in rows
+            ]
+            if rows:
+                now = min(row["ratio"] for row in rows)
+                print(f"| {what} | {threads} | {now:.2f} | {min(then):.2f} |")
 
 
 def mean(ratios: list[float]) -> float:

@@ -4,8 +4,8 @@ F(m, r) computes m × m results of an r × r kernel from n × n products, n = m 
 tile needs fewer products per result (2.25 for F(4, 3), 1.78 for F(6, 3), where the direct
 algorithm needs 9), but dearer transforms, and wastes more at the edge of small planes: on 13×13,
 F(4) and F(6) need 576, F(5) 441.  So the choice is by an estimate of the cost, in vector
-operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s); there y and dx know
-whether the processor multiplies faster than it transforms.
+operations.  Under a stride s a channel is s² of them, with r = ceil(taps / s); there, and with less
+channels than lanes, y and dx know whether the processor multiplies faster than it transforms.
 
 The estimate for y and dx knows nothing of N: an image's result must not depend on its batch.
 That for dw, a sum over images, does: with few pixels the n × n sums for each channel and filter
@@ -62,12 +62,12 @@ class _Weights(NamedTuple):
 
 _BLOCK = 64
 _PLAIN = _Weights(1.0, 1.0, 0)
-# With few channels (35 problems on a Zen 4, with AVX-512 and AVX2; 66 on a Xeon: 1.15 times the
-# direct algorithm's speed, the best choice 1.19), and under a stride (26 on the Zen 4) ...
-_FEW = _Weights(1.0, 1.3, 12)
-# ... unless a cycle holds two FMAs of 512 bits (two Xeons: 7×7/2 of three channels makes 0.8 to
-# 1.1 of the direct algorithm's speed there, 1.5 times it elsewhere).
-_WIDE_FMA = _Weights(2.5, 1.5, 12)
+# With few channels (35 problems on a Zen 4, with AVX-512 and AVX2), and under a stride (26) ...
+_NARROW_FMA = _Weights(1.0, 1.3, 12)
+# ... where a cycle holds two FMAs of 512 bits: with few channels (66 problems on a Xeon, 1.11 times
+# the direct algorithm's speed, at worst 0.91; 1.17 would cost 0.82 at worst), and under a
+# stride (two Xeons: 7×7/2 of three channels makes 0.8 to 1.1 of it, 1.5 times it elsewhere).
+_WIDE_FMA, _WIDE_FMA_STRIDED = _Weights(1.0, 1.5, 18), _Weights(2.5, 1.5, 12)
 # What dw's operations weigh with few channels, or under a stride, where lanes of the direct
 # algorithm are empty (the Zen 4's choice; on the Xeon, 82 problems, within 0.01 of the best).
 _DW_GAIN = 0.75
@@ -84,7 +84,9 @@ def _is_plain(dims: ConvDims) -> bool:
 def _weights(dims: ConvDims) -> _Weights:
     if _is_plain(dims):
         return _PLAIN
-    return _WIDE_FMA if dims.stride != (1, 1) and _fma_is_wide() else _FEW
+    if not _fma_is_wide():
+        return _NARROW_FMA
+    return _WIDE_FMA if dims.stride == (1, 1) else _WIDE_FMA_STRIDED
 
 
 def _fma_is_wide() -> bool:
